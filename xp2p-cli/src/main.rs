@@ -1,0 +1,3 @@
+//! The xp2p program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Runtime-neutral async half of xp2p.

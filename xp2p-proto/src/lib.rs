@@ -1,0 +1,6 @@
+//! `xp2p-proto`: the sans-IO core of xp2p.
+//!
+//! No sockets, no clock, no threads, no async, no environment, no global state. See [`machine`] for the contract
+//! that the role machines keep.
+
+pub mod machine;

@@ -1,0 +1,1 @@
+//! xp2p over smol.
