@@ -3,4 +3,5 @@
 //! No sockets, no clock, no threads, no async, no environment, no global state. See [`machine`] for the contract
 //! that the role machines keep.
 
+pub mod flv;
 pub mod machine;

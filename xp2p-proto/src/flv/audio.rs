@@ -1,0 +1,184 @@
+//! The head of an audio body: classic (Annex E.4.2.1) and enhanced.
+
+use super::ex::{Cursor, HeadError, TrackId, parse_ex, parse_modex};
+
+/// The coding of sound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AudioCodec {
+    /// Format 0: linear PCM in the byte order of the machine that made it; taken as little-endian.
+    PcmPlatform,
+    /// Format 1: ADPCM.
+    Adpcm,
+    /// Format 2 or 14 (8 kHz) or FourCC `.mp3`.
+    Mp3,
+    /// Format 3: linear PCM, little-endian. 8-bit samples are unsigned, 16-bit samples signed.
+    PcmLe,
+    /// Format 4, 5 or 6: Nellymoser.
+    Nellymoser,
+    /// Format 7: G.711 A-law.
+    G711A,
+    /// Format 8: G.711 mu-law.
+    G711U,
+    /// Format 10 or FourCC `mp4a`.
+    Aac,
+    /// Format 11: Speex, 16 kHz mono.
+    Speex,
+    /// FourCC `Opus`.
+    Opus,
+    /// FourCC `fLaC`.
+    Flac,
+    /// FourCC `ac-3`.
+    Ac3,
+    /// FourCC `ec-3`.
+    Eac3,
+    /// Another classic format.
+    OtherId(u8),
+    /// Another FourCC.
+    OtherFourCc([u8; 4]),
+}
+
+impl AudioCodec {
+    fn from_id(id: u8) -> Self {
+        match id {
+            0 => Self::PcmPlatform,
+            1 => Self::Adpcm,
+            2 | 14 => Self::Mp3,
+            3 => Self::PcmLe,
+            4..=6 => Self::Nellymoser,
+            7 => Self::G711A,
+            8 => Self::G711U,
+            10 => Self::Aac,
+            11 => Self::Speex,
+            other => Self::OtherId(other),
+        }
+    }
+
+    fn from_four_cc(four_cc: [u8; 4]) -> Self {
+        match &four_cc {
+            b"Opus" => Self::Opus,
+            b"mp4a" => Self::Aac,
+            b".mp3" => Self::Mp3,
+            b"fLaC" => Self::Flac,
+            b"ac-3" => Self::Ac3,
+            b"ec-3" => Self::Eac3,
+            _ => Self::OtherFourCc(four_cc),
+        }
+    }
+}
+
+/// What an audio body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AudioPacket {
+    /// The decoder's configuration: AudioSpecificConfig, Opus ID header, FLAC stream info.
+    SequenceStart,
+    /// Coded sound. Classic codecs other than AAC have only this.
+    CodedFrames,
+    /// The end of the sequence; no payload.
+    SequenceEnd,
+    /// The order of more than two channels (enhanced).
+    MultichannelConfig,
+    /// A packet type that is not defined.
+    Other(u8),
+}
+
+/// The head of an audio body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AudioHead {
+    /// The coding.
+    pub codec: AudioCodec,
+    /// What the body is.
+    pub packet: AudioPacket,
+    /// Samples per second as the classic head tells: 5,512 to 44,100, or what the format fixes (G.711 8,000,
+    /// Speex 16,000, MP3 8 kHz). AAC always says 44,100 here; its real rate is in the AudioSpecificConfig. 0 in the
+    /// enhanced form, which tells it in the sequence start.
+    ///
+    /// PCM and ADPCM at 8 kHz cannot be told by the classic head at all; devices that send it write 5,512.
+    pub rate: u32,
+    /// Bits per sample before coding: 8 or 16 (G.711 16); 0 in the enhanced form.
+    pub bits: u8,
+    /// Channels: 1 or 2; 0 in the enhanced form. AAC always says 2 here.
+    pub channels: u8,
+    /// Nanoseconds to add to the tag's time, 0 to 999,999 (enhanced).
+    pub nanos: u32,
+    /// Offset of the payload in the body; at most the body's length.
+    pub payload: usize,
+    /// Whether the head is in the enhanced form.
+    pub enhanced: bool,
+    /// Which track, if the body is multitrack.
+    pub track: Option<TrackId>,
+}
+
+impl AudioHead {
+    const EX_FORMAT: u8 = 9;
+    const MULTITRACK: u8 = 5;
+    const MODEX: u8 = 7;
+
+    /// Reads the head of an audio tag's body.
+    ///
+    /// # Errors
+    ///
+    /// When the body ends inside its head or an enhanced head contradicts itself.
+    ///
+    /// ```
+    /// use xp2p_proto::flv::{AudioCodec, AudioHead, AudioPacket};
+    ///
+    /// let head = AudioHead::parse(&[0xaf, 0, 0x12, 0x10])?;
+    /// assert_eq!((head.codec, head.packet, head.payload), (AudioCodec::Aac, AudioPacket::SequenceStart, 2));
+    /// # Ok::<(), xp2p_proto::flv::HeadError>(())
+    /// ```
+    pub fn parse(body: &[u8]) -> Result<Self, HeadError> {
+        let mut c = Cursor::new(body);
+        let first = c.u8()?;
+        let format = first >> 4;
+        if format == Self::EX_FORMAT {
+            let mut packet_type = first & 0x0f;
+            let nanos = parse_modex(&mut c, &mut packet_type, Self::MODEX)?;
+            let ex = parse_ex(&mut c, packet_type, Self::MODEX, Self::MULTITRACK)?;
+            let packet = match ex.packet_type {
+                0 => AudioPacket::SequenceStart,
+                1 => AudioPacket::CodedFrames,
+                2 => AudioPacket::SequenceEnd,
+                4 => AudioPacket::MultichannelConfig,
+                other => AudioPacket::Other(other),
+            };
+            return Ok(Self {
+                codec: AudioCodec::from_four_cc(ex.four_cc),
+                packet,
+                rate: 0,
+                bits: 0,
+                channels: 0,
+                nanos,
+                payload: c.offset(),
+                enhanced: true,
+                track: ex.track,
+            });
+        }
+        let codec = AudioCodec::from_id(format);
+        let rate = match format {
+            4 | 11 => 16_000,
+            5 | 7 | 8 | 14 => 8_000,
+            _ => 44_100 >> (3 - (first >> 2 & 0x03)),
+        };
+        let bits =
+            if first & 0x02 != 0 || matches!(codec, AudioCodec::G711A | AudioCodec::G711U) { 16 } else { 8 };
+        let packet = match codec {
+            AudioCodec::Aac => match c.u8()? {
+                0 => AudioPacket::SequenceStart,
+                1 => AudioPacket::CodedFrames,
+                other => AudioPacket::Other(other),
+            },
+            _ => AudioPacket::CodedFrames,
+        };
+        Ok(Self {
+            codec,
+            packet,
+            rate,
+            bits,
+            channels: 1 + (first & 0x01),
+            nanos: 0,
+            payload: c.offset(),
+            enhanced: false,
+            track: None,
+        })
+    }
+}
