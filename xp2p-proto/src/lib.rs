@@ -3,5 +3,7 @@
 //! No sockets, no clock, no threads, no async, no environment, no global state. See [`machine`] for the contract
 //! that the role machines keep.
 
+pub mod error;
 pub mod flv;
+pub mod keys;
 pub mod machine;
