@@ -6,4 +6,6 @@
 pub mod error;
 pub mod flv;
 pub mod keys;
+pub mod link;
 pub mod machine;
+pub mod wire;

@@ -1,0 +1,113 @@
+//! Configuration of a link and the transport parameters that follow from it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use noq_proto::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+
+use super::congestion::LiveConfig;
+use super::entropy::Entropy;
+use crate::keys::SecretKey;
+
+/// Most candidate addresses of a peer that we look at (decision 8).
+pub const MAX_CANDIDATES: u8 = 8;
+/// Most paths of one connection: the relay and a few direct ones, of which some are being replaced.
+const MAX_PATHS: u32 = 8;
+/// Largest QUIC packet that path MTU discovery tries. With the relay header and an IPv6 header it still fits into
+/// an Ethernet frame.
+const MAX_MTU: u16 = 1_440;
+/// RTT assumed before the first measurement. RFC 9002 says 333 ms, which makes the first retry of a lost Initial
+/// wait a second; the first retries of hole punching also follow from it.
+const INITIAL_RTT: Duration = Duration::from_millis(150);
+
+/// What a [`Link`](super::Link) needs to know at construction.
+#[derive(Debug, Clone)]
+pub struct LinkConfig {
+    /// Our identity, proven in every handshake.
+    pub secret: SecretKey,
+    /// All the randomness of this link.
+    pub entropy: Entropy,
+    /// Application protocols for which connections are accepted. Empty: only outgoing connections.
+    pub accept: Vec<&'static [u8]>,
+    /// Most connections at one time; further ones are refused. Default 256.
+    pub max_connections: usize,
+    /// Incoming handshakes in progress from which on clients must first prove their address with a Retry. Default 16.
+    pub retry_from: usize,
+    /// Most relay flows at one time (peers behind a server). Default 256.
+    pub max_relay_flows: usize,
+    /// Bytes that may be in flight before the first acknowledgement: one keyframe. Default 64 KiB, paced.
+    pub initial_window: u64,
+    /// Bytes of all streams of one connection that a peer may have sent and we have not read. Default 8 MiB.
+    pub receive_window: u32,
+    /// Most unidirectional streams that a peer may have open: GOPs on their way. Default 64.
+    pub max_uni_streams: u32,
+    /// Most bidirectional streams that a peer may have open: requests. Default 64.
+    pub max_bidi_streams: u32,
+    /// After this long without any packet from the peer the connection is lost (decision 11). Default 30 s.
+    pub idle_timeout: Duration,
+    /// Interval of keep-alive packets on each path, shorter than the NAT mappings people meet. Default 5 s.
+    pub keep_alive: Duration,
+    /// The same for connections to servers, which should be missed sooner. Default 10 s.
+    pub control_idle_timeout: Duration,
+    /// Interval of keep-alive packets to servers. Default 3 s.
+    pub control_keep_alive: Duration,
+    /// Whether the driver's socket sets "don't fragment", so that path MTU discovery can work. Default true.
+    pub path_mtu_discovery: bool,
+    /// Whether we tell peers from which address we see them (the server does). Default false.
+    pub report_addresses: bool,
+    /// Whether to bind a connection's packets to the local address that received them (multi-homed servers).
+    pub pin_local_address: bool,
+}
+
+impl LinkConfig {
+    /// The defaults, for one identity.
+    pub fn new(secret: SecretKey, entropy: Entropy) -> Self {
+        Self {
+            secret,
+            entropy,
+            accept: Vec::new(),
+            max_connections: 256,
+            retry_from: 16,
+            max_relay_flows: 256,
+            initial_window: 64 * 1024,
+            receive_window: 8 * 1024 * 1024,
+            max_uni_streams: 64,
+            max_bidi_streams: 64,
+            idle_timeout: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(5),
+            control_idle_timeout: Duration::from_secs(10),
+            control_keep_alive: Duration::from_secs(3),
+            path_mtu_discovery: true,
+            report_addresses: false,
+            pin_local_address: false,
+        }
+    }
+
+    pub(super) fn transport(&self, idle_timeout: Duration, keep_alive: Duration) -> TransportConfig {
+        let mut transport = TransportConfig::default();
+        let idle = u32::try_from(idle_timeout.as_millis()).unwrap_or(u32::MAX);
+        let mut mtu = MtuDiscoveryConfig::default();
+        mtu.upper_bound(MAX_MTU);
+        transport
+            .max_concurrent_bidi_streams(VarInt::from_u32(self.max_bidi_streams))
+            .max_concurrent_uni_streams(VarInt::from_u32(self.max_uni_streams))
+            .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(idle))))
+            .stream_receive_window(VarInt::from_u32(self.receive_window))
+            .receive_window(VarInt::from_u32(self.receive_window))
+            // Each GOP has its own priority; streams of equal priority go out one after the other, because half
+            // of two things is worth less than one whole thing.
+            .send_fairness(false)
+            .initial_rtt(INITIAL_RTT)
+            .mtu_discovery_config(Some(mtu))
+            .keep_alive_interval(Some(keep_alive))
+            .datagram_receive_buffer_size(None)
+            .congestion_controller_factory(Arc::new(LiveConfig { initial_window: self.initial_window }))
+            .send_observed_address_reports(self.report_addresses)
+            .receive_observed_address_reports(!self.report_addresses)
+            .max_concurrent_multipath_paths(MAX_PATHS)
+            .default_path_max_idle_timeout(Some(idle_timeout / 2))
+            .default_path_keep_alive_interval(Some(keep_alive))
+            .max_remote_nat_traversal_addresses(MAX_CANDIDATES);
+        transport
+    }
+}

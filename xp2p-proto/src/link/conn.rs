@@ -1,0 +1,322 @@
+//! One connection of a link: its QUIC state, its candidates and its hole-punching rounds.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use noq_proto::crypto::rustls::HandshakeData;
+use noq_proto::n0_nat_traversal::Event as NatEvent;
+use noq_proto::{
+    Connection, ConnectionError, Event, FourTuple, NetworkChangeHint, PathEvent, PathId, Side, StreamEvent,
+    TransportErrorCode,
+};
+use rustls::pki_types::CertificateDer;
+
+use super::addr::{from_quic, is_advertisable, virtual_index};
+use super::paths::{Outcome, PathKind, Paths};
+use super::{ConnId, LinkEvent, LostReason, MAX_CANDIDATES};
+use crate::keys::PublicKey;
+
+/// Pauses between hole-punching rounds while there is no direct path. The last one repeats: networks change, and a
+/// round costs a few dozen small packets.
+const ROUND_PAUSES: [Duration; 4] =
+    [Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(10), Duration::from_secs(30)];
+/// Longest text of a peer's close reason that is kept.
+const MAX_REASON: usize = 200;
+
+pub(super) struct Conn {
+    pub(super) id: ConnId,
+    pub(super) quic: Connection,
+    pub(super) paths: Paths,
+    /// Whether the session runs over this machine's loopback only, where loopback candidates make sense.
+    pub(super) loopback: bool,
+    pub(super) handshaking: bool,
+    /// Closed by us: nothing more is reported.
+    pub(super) closed: bool,
+    /// Whether our addresses may be told to the peer.
+    pub(super) seek_direct: bool,
+    pub(super) dirty: bool,
+    pub(super) timer: Option<Instant>,
+    pub(super) observed: Option<SocketAddr>,
+    pub(super) reported: Option<SocketAddr>,
+    relay_path: bool,
+    offered: Vec<SocketAddr>,
+    next_round: Option<Instant>,
+    rounds: usize,
+}
+
+/// The relay path outlives any change of our own addresses; direct ones do not.
+#[derive(Debug)]
+struct RelayRecovers;
+
+impl NetworkChangeHint for RelayRecovers {
+    fn is_path_recoverable(&self, _path: PathId, network_path: FourTuple) -> bool {
+        virtual_index(network_path.remote()).is_some()
+    }
+}
+
+impl Conn {
+    pub(super) fn new(id: ConnId, quic: Connection, loopback: bool) -> Self {
+        let relay_path =
+            quic.network_path(PathId::ZERO).is_ok_and(|path| virtual_index(path.remote()).is_some());
+        Self {
+            id,
+            quic,
+            paths: Paths::default(),
+            loopback,
+            handshaking: true,
+            closed: false,
+            seek_direct: false,
+            dirty: false,
+            timer: None,
+            observed: None,
+            reported: None,
+            relay_path,
+            offered: Vec::new(),
+            next_round: None,
+            rounds: 0,
+        }
+    }
+
+    fn is_client(&self) -> bool {
+        self.quic.side() == Side::Client
+    }
+
+    /// Collects what QUIC has to tell.
+    pub(super) fn poll_events(
+        &mut self,
+        now: Instant,
+        own: &[SocketAddr],
+        observed: &[SocketAddr],
+        out: &mut VecDeque<(ConnId, LinkEvent)>,
+    ) {
+        let mut punch = false;
+        while let Some(event) = self.quic.poll() {
+            let news = match event {
+                Event::HandshakeDataReady | Event::HandshakeConfirmed => continue,
+                Event::Connected => {
+                    self.handshaking = false;
+                    let outcome = self.paths.established(now, &mut self.quic, PathId::ZERO);
+                    if self.relay_path {
+                        // The way of last resort stays open for as long as the connection lives.
+                        let _ = self.quic.set_path_max_idle_timeout(now, PathId::ZERO, None);
+                    }
+                    match self.identity() {
+                        Some((peer, alpn)) => {
+                            self.emit(out, LinkEvent::Connected { peer, alpn });
+                            self.report(outcome, out);
+                            if self.is_client() && self.relay_path {
+                                self.seek_direct = true;
+                            }
+                            self.update_candidates(now, own, observed, false);
+                        }
+                        // Both sides demand raw keys, so this cannot happen; if it does, nobody is there to talk to.
+                        None => self.emit(out, LinkEvent::Lost(LostReason::WrongKey)),
+                    }
+                    continue;
+                }
+                Event::ConnectionLost { reason } => LinkEvent::Lost(lost_reason(reason)),
+                Event::Stream(stream) => match stream {
+                    StreamEvent::Opened { dir } => LinkEvent::Opened(dir),
+                    StreamEvent::Readable { id } => LinkEvent::Readable(id),
+                    StreamEvent::Writable { id } => LinkEvent::Writable(id),
+                    StreamEvent::Finished { id } => LinkEvent::Finished(id),
+                    StreamEvent::Stopped { id, error_code } => {
+                        LinkEvent::Stopped(id, error_code.into_inner())
+                    }
+                    StreamEvent::Available { dir } => LinkEvent::Available(dir),
+                },
+                Event::DatagramReceived | Event::DatagramsUnblocked => continue,
+                Event::Path(path) => {
+                    self.handle_path(now, path, out);
+                    continue;
+                }
+                Event::NatTraversal(NatEvent::AddressAdded(_)) => {
+                    punch = true;
+                    continue;
+                }
+                Event::NatTraversal(NatEvent::AddressRemoved(_)) => continue,
+            };
+            self.emit(out, news);
+        }
+        if punch && self.seek_direct {
+            self.rounds = 0;
+            self.punch(now);
+        }
+    }
+
+    fn emit(&self, out: &mut VecDeque<(ConnId, LinkEvent)>, event: LinkEvent) {
+        if !self.closed {
+            out.push_back((self.id, event));
+        }
+    }
+
+    fn report(&mut self, outcome: Outcome, out: &mut VecDeque<(ConnId, LinkEvent)>) {
+        if outcome.switched
+            && let Some(kind) = self.paths.selected_kind()
+        {
+            self.emit(out, LinkEvent::Path(kind));
+        }
+        if outcome.lost_direct {
+            self.emit(out, LinkEvent::DirectLost);
+        }
+    }
+
+    fn handle_path(&mut self, now: Instant, event: PathEvent, out: &mut VecDeque<(ConnId, LinkEvent)>) {
+        match event {
+            PathEvent::Established { id, .. } if id != PathId::ZERO => {
+                let outcome = self.paths.established(now, &mut self.quic, id);
+                self.report(outcome, out);
+                if self.paths.has_direct() {
+                    self.next_round = None;
+                }
+            }
+            PathEvent::Abandoned { id, .. } => {
+                let outcome = self.paths.abandoned(now, &mut self.quic, id);
+                self.report(outcome, out);
+                self.after_loss(now, outcome);
+            }
+            PathEvent::Discarded { id, path_stats, .. } => {
+                let kind =
+                    if id == PathId::ZERO && self.relay_path { PathKind::Relay } else { PathKind::Direct };
+                self.paths.discarded(kind, &path_stats);
+            }
+            PathEvent::ObservedAddr { addr, .. } => self.observed = Some(from_quic(addr)),
+            _ => {}
+        }
+    }
+
+    fn after_loss(&mut self, now: Instant, outcome: Outcome) {
+        if outcome.lost_direct && self.is_client() {
+            self.rounds = 0;
+            self.next_round = Some(now + Duration::from_millis(100));
+        }
+    }
+
+    /// Tells QUIC which addresses to offer. `changed`: our own network is another one than before.
+    pub(super) fn update_candidates(
+        &mut self,
+        now: Instant,
+        own: &[SocketAddr],
+        observed: &[SocketAddr],
+        changed: bool,
+    ) {
+        if self.handshaking || self.quic.is_closed() || !self.relay_path {
+            return;
+        }
+        if changed && self.is_client() {
+            self.quic.handle_network_change(Some(&RelayRecovers), now);
+        }
+        if !self.seek_direct {
+            return;
+        }
+        let mut wanted: Vec<SocketAddr> = Vec::new();
+        for &addr in observed.iter().take(3).chain(own) {
+            if is_advertisable(addr, self.loopback)
+                && !wanted.contains(&addr)
+                && wanted.len() < usize::from(MAX_CANDIDATES)
+            {
+                wanted.push(addr);
+            }
+        }
+        if wanted == self.offered {
+            return;
+        }
+        for &old in self.offered.iter().filter(|a| !wanted.contains(a)) {
+            // Fails only if the peer knows no NAT traversal, and then nothing was offered either.
+            let _ = self.quic.remove_nat_traversal_address(old);
+        }
+        for &new in wanted.iter().filter(|a| !self.offered.contains(a)) {
+            // Fails for a peer that takes fewer addresses than we have; the first ones matter most.
+            let _ = self.quic.add_nat_traversal_address(new);
+        }
+        self.offered = wanted;
+        if self.is_client() {
+            self.rounds = 0;
+            self.punch(now);
+        }
+    }
+
+    /// Starts a hole-punching round (viewer side only) and plans the next one.
+    fn punch(&mut self, now: Instant) {
+        if !self.is_client() || self.handshaking || self.quic.is_closed() {
+            return;
+        }
+        // Without a candidate of the peer there is nothing to do yet: its ADD_ADDRESS will bring us here again.
+        if self.quic.initiate_nat_traversal_round(now).is_ok_and(|probed| !probed.is_empty()) {
+            let pause = ROUND_PAUSES[self.rounds.min(ROUND_PAUSES.len() - 1)];
+            self.rounds += 1;
+            self.next_round = Some(now + pause);
+        } else {
+            self.next_round = None;
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant, out: &mut VecDeque<(ConnId, LinkEvent)>) {
+        self.quic.handle_timeout(now);
+        if !self.quic.is_closed() && !self.handshaking {
+            let outcome = self.paths.check(now, &mut self.quic);
+            self.report(outcome, out);
+            self.after_loss(now, outcome);
+            if self.next_round.is_some_and(|at| at <= now) {
+                if self.paths.has_direct() {
+                    self.next_round = None;
+                } else {
+                    self.punch(now);
+                }
+            }
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let ours = if self.quic.is_closed() || self.handshaking {
+            None
+        } else {
+            [self.paths.next_check(), self.next_round].into_iter().flatten().min()
+        };
+        [self.quic.poll_timeout(), ours].into_iter().flatten().min()
+    }
+
+    /// The key that the peer has proven, and the protocol.
+    fn identity(&self) -> Option<(PublicKey, Bytes)> {
+        let session = self.quic.crypto_session();
+        let certs = session.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+        let peer = PublicKey::from_spki_der(certs.first()?).ok()?;
+        let data = session.handshake_data()?.downcast::<HandshakeData>().ok()?;
+        Some((peer, Bytes::from(data.protocol.unwrap_or_default())))
+    }
+}
+
+fn lost_reason(error: ConnectionError) -> LostReason {
+    // TLS alerts travel as QUIC error 0x100 + alert: 42 bad_certificate ... 49 access_denied, 51 decrypt_error.
+    let is_key_alert = |code: TransportErrorCode| {
+        let code = u64::from(code);
+        (0x100 + 42..=0x100 + 51).contains(&code) || code == 0x100 + 116
+    };
+    match error {
+        ConnectionError::ApplicationClosed(close) => {
+            LostReason::Closed { code: close.error_code.into_inner(), reason: printable(&close.reason) }
+        }
+        ConnectionError::ConnectionClosed(close) if is_key_alert(close.error_code) => LostReason::WrongKey,
+        ConnectionError::ConnectionClosed(close)
+            if close.error_code == TransportErrorCode::CONNECTION_REFUSED =>
+        {
+            LostReason::Refused
+        }
+        ConnectionError::ConnectionClosed(close) => LostReason::Protocol(printable(&close.reason)),
+        ConnectionError::TransportError(e) if is_key_alert(e.code) => LostReason::WrongKey,
+        ConnectionError::TimedOut => LostReason::TimedOut,
+        ConnectionError::Reset => LostReason::Reset,
+        other => LostReason::Protocol(printable(other.to_string().as_bytes())),
+    }
+}
+
+/// A peer's words, short and without anything that could confuse a terminal.
+pub(super) fn printable(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes)
+        .chars()
+        .take(MAX_REASON)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}

@@ -1,0 +1,824 @@
+//! The link: QUIC connections with raw public keys, first through a relay, then directly.
+//!
+//! A [`Link`] owns every QUIC connection of one machine and the UDP frames around them. It hides from the roles
+//! above it how a peer is reached: they see connections, streams and [`LinkEvent`]s. See `docs/PROTOCOL.md` for
+//! the wire.
+//!
+//! * [`config`]: what can be set, and the transport parameters.
+//! * [`entropy`]: all randomness from one seed.
+//! * [`tls`]: TLS 1.3 with raw public keys (RFC 7250).
+//! * [`addr`]: addresses as QUIC sees them, virtual ones included.
+//! * [`relay`]: relay flows.
+//! * [`paths`]: the choice between direct paths and the relay.
+//! * [`conn`]: one connection, its candidates and hole-punching rounds.
+
+mod addr;
+mod config;
+mod congestion;
+mod conn;
+mod entropy;
+mod headers;
+mod paths;
+mod relay;
+#[cfg(feature = "sim")]
+mod seeded;
+mod tls;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use noq_proto::{
+    ClientConfig, Connection, ConnectionHandle, DatagramEvent, Endpoint, EndpointConfig, FourTuple, Incoming,
+    NoneTokenStore, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt,
+};
+use thiserror::Error;
+
+pub use self::config::{LinkConfig, MAX_CANDIDATES};
+pub use self::entropy::Entropy;
+pub use self::paths::{PathInfo, PathKind, PathTotals};
+pub use noq_proto::{Dir, StreamId};
+
+use self::addr::{from_quic, is_probable, to_quic, virtual_index};
+use self::conn::Conn;
+use self::headers::insert_headers;
+use self::relay::{Hop, RelayTable};
+use self::tls::Tls;
+use crate::keys::{PublicKey, Ticket};
+use crate::machine::{Datagram, Transmit};
+use crate::wire::{Frame, Kind, RefuseReason};
+
+/// Most datagrams in one GSO batch.
+const MAX_BATCH: usize = 10;
+/// Most control datagrams (frames, stateless answers) that wait to be sent; more are dropped and counted.
+const MAX_QUEUED: usize = 256;
+/// Most addresses of our own that we keep and offer to peers.
+const MAX_OWN_ADDRS: usize = 8;
+
+/// Names one connection of a link; never used again after the connection has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId {
+    index: u32,
+    generation: u32,
+}
+
+impl std::fmt::Display for ConnId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", (u64::from(self.generation) << 16) | u64::from(self.index))
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum LostReason {
+    /// The peer closed it with an application code and a text.
+    #[error("closed by the peer with code {code}: {reason}")]
+    Closed {
+        /// Application error code.
+        code: u64,
+        /// The peer's words, made safe to print.
+        reason: String,
+    },
+    /// The peer holds another key than the one that was asked for, or refused ours.
+    #[error("the peer could not prove that it holds the expected key")]
+    WrongKey,
+    /// Nothing was heard for too long.
+    #[error("nothing was heard from the peer for too long")]
+    TimedOut,
+    /// The peer does not know this connection, usually because it restarted.
+    #[error("the peer has restarted")]
+    Reset,
+    /// The peer refused the connection, usually because it is overloaded.
+    #[error("the peer refused the connection")]
+    Refused,
+    /// The peer broke the protocol, or we did in its eyes.
+    #[error("protocol error: {0}")]
+    Protocol(String),
+}
+
+/// News of one connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LinkEvent {
+    /// The handshake is complete and the peer has proven its key.
+    Connected {
+        /// The peer's key.
+        peer: PublicKey,
+        /// The application protocol both agreed on.
+        alpn: Bytes,
+    },
+    /// The connection is gone. Last event of a connection, unless we closed it ourselves.
+    Lost(LostReason),
+    /// The peer has opened streams.
+    Opened(Dir),
+    /// A stream has data, an end or a reset to read.
+    Readable(StreamId),
+    /// A stream that was blocked takes data again.
+    Writable(StreamId),
+    /// The peer has everything of a finished stream.
+    Finished(StreamId),
+    /// The peer does not want the rest of a stream.
+    Stopped(StreamId, u64),
+    /// More streams may be opened.
+    Available(Dir),
+    /// Data goes another way than before.
+    Path(PathKind),
+    /// The server refuses to relay to this peer.
+    RelayRefused(RefuseReason),
+    /// The last working direct path has died; the relay carries on.
+    DirectLost,
+}
+
+/// Counters of what a link dropped and why.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LinkStats {
+    /// Datagrams that were neither QUIC nor a frame of ours.
+    pub unknown_datagrams: u64,
+    /// Frames that could not be parsed or came where they have no meaning.
+    pub bad_frames: u64,
+    /// Frames of flows we do not know.
+    pub unknown_flows: u64,
+    /// Packets to addresses that no peer may make us send to.
+    pub forbidden_destinations: u64,
+    /// Control datagrams dropped because too many were waiting.
+    pub queue_drops: u64,
+    /// Connections refused because of a limit.
+    pub refused_connections: u64,
+    /// Clients asked to prove their address first.
+    pub retries: u64,
+}
+
+/// Why a connection could not be started.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Too many connections or relay flows already.
+    #[error("too many connections are open already")]
+    TooMany,
+    /// No address to connect to.
+    #[error("there is no address to connect to")]
+    NoAddress,
+    /// TLS or QUIC refused the configuration.
+    #[error("the connection could not be set up: {0}")]
+    Setup(String),
+}
+
+/// What is waiting to be sent besides connections' own packets.
+#[derive(Debug)]
+struct Queued {
+    local: Option<SocketAddr>,
+    remote: SocketAddr,
+    data: Vec<u8>,
+}
+
+/// All QUIC connections of one machine.
+pub struct Link {
+    endpoint: Endpoint,
+    tls: Tls,
+    config: LinkConfig,
+    transport: Arc<TransportConfig>,
+    /// For connections to servers.
+    control: Arc<TransportConfig>,
+    initial_cids: Arc<dyn Fn() -> noq_proto::ConnectionId + Send + Sync>,
+    conns: Vec<Option<Conn>>,
+    open: usize,
+    handshaking: usize,
+    generation: u32,
+    dirty: VecDeque<usize>,
+    timers: BTreeSet<(Instant, usize)>,
+    relay: RelayTable,
+    /// Servers that may bring us new peers.
+    relay_servers: BTreeSet<SocketAddr>,
+    queue: VecDeque<Queued>,
+    events: VecDeque<(ConnId, LinkEvent)>,
+    own_addrs: Vec<SocketAddr>,
+    observed: Vec<SocketAddr>,
+    scratch: Vec<u8>,
+    hops: Vec<Hop>,
+    stats: LinkStats,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link")
+            .field("connections", &self.open)
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The token machinery asks for the time of day. Our tokens live for seconds inside one process, so the time since
+/// the link began would do; a constant keeps the core without a clock, and old tokens die with the process's key.
+struct NoTime;
+
+impl noq_proto::TimeSource for NoTime {
+    fn now(&self) -> std::time::SystemTime {
+        std::time::SystemTime::UNIX_EPOCH
+    }
+}
+
+impl Link {
+    /// Makes a link. Fails only if the TLS provider refuses the key.
+    pub fn new(config: LinkConfig) -> Result<Self, ConnectError> {
+        let setup = |e: rustls::Error| ConnectError::Setup(e.to_string());
+        #[cfg(feature = "sim")]
+        let provider = if config.entropy.seeded_tls {
+            seeded::seeded_provider(config.entropy.derive("tls"))
+        } else {
+            tls::system_provider()
+        };
+        #[cfg(not(feature = "sim"))]
+        let provider = tls::system_provider();
+        let tls = Tls::new(provider, &config.secret).map_err(setup)?;
+        let transport = Arc::new(config.transport(config.idle_timeout, config.keep_alive));
+        let control = Arc::new(config.transport(config.control_idle_timeout, config.control_keep_alive));
+
+        let mut endpoint_config = EndpointConfig::new(entropy::reset_key(&config.secret));
+        let entropy = config.entropy.clone();
+        endpoint_config
+            .grease_quic_bit(false)
+            .rng_seed(Some(config.entropy.derive("quic endpoint")))
+            .cid_generator(Arc::new(move || Box::new(entropy.cid_generator())));
+        let server = if config.accept.is_empty() {
+            None
+        } else {
+            let crypto = Arc::new(tls.server(&config.accept).map_err(setup)?);
+            let mut server = ServerConfig::new(crypto, config.entropy.token_key());
+            let mut tokens = ValidationTokenConfig::default();
+            tokens.sent(0);
+            server
+                .transport_config(transport.clone())
+                .time_source(Arc::new(NoTime))
+                .validation_token_config(tokens);
+            Some(Arc::new(server))
+        };
+        Ok(Self {
+            endpoint: Endpoint::new(Arc::new(endpoint_config), server, config.path_mtu_discovery),
+            tls,
+            transport,
+            control,
+            initial_cids: config.entropy.initial_cids(),
+            conns: Vec::new(),
+            open: 0,
+            handshaking: 0,
+            generation: 0,
+            dirty: VecDeque::new(),
+            timers: BTreeSet::new(),
+            relay: RelayTable::new(config.max_relay_flows),
+            relay_servers: BTreeSet::new(),
+            queue: VecDeque::new(),
+            events: VecDeque::new(),
+            own_addrs: Vec::new(),
+            observed: Vec::new(),
+            scratch: Vec::new(),
+            hops: Vec::new(),
+            stats: LinkStats::default(),
+            config,
+        })
+    }
+
+    /// What was dropped and why.
+    pub fn stats(&self) -> LinkStats {
+        self.stats
+    }
+
+    /// Number of connections, also those still in their handshake.
+    pub fn connections(&self) -> usize {
+        self.open
+    }
+
+    /// Connects to the holder of `peer`, who is registered as `ticket` at one or more `servers`.
+    pub fn connect_relayed(
+        &mut self,
+        now: Instant,
+        peer: PublicKey,
+        ticket: Ticket,
+        servers: &[SocketAddr],
+        alpn: &[u8],
+    ) -> Result<ConnId, ConnectError> {
+        if servers.is_empty() {
+            return Err(ConnectError::NoAddress);
+        }
+        let remote = self.relay.open(now, ticket, servers).ok_or(ConnectError::TooMany)?;
+        self.connect(now, Some(peer), remote, alpn, self.transport.clone())
+    }
+
+    /// Connects to the server at `remote`, which must hold `peer` if that is given. Without it any key is taken, and
+    /// the caller decides when it learns the key from [`LinkEvent::Connected`]. Such connections notice sooner than
+    /// others that the server is gone.
+    pub fn connect_server(
+        &mut self,
+        now: Instant,
+        peer: Option<PublicKey>,
+        remote: SocketAddr,
+        alpn: &[u8],
+    ) -> Result<ConnId, ConnectError> {
+        self.connect(now, peer, to_quic(remote), alpn, self.control.clone())
+    }
+
+    fn connect(
+        &mut self,
+        now: Instant,
+        peer: Option<PublicKey>,
+        remote: SocketAddr,
+        alpn: &[u8],
+        transport: Arc<TransportConfig>,
+    ) -> Result<ConnId, ConnectError> {
+        if self.open >= self.config.max_connections {
+            return Err(ConnectError::TooMany);
+        }
+        let crypto = self.tls.client(peer, alpn).map_err(|e| ConnectError::Setup(e.to_string()))?;
+        let mut config = ClientConfig::new(Arc::new(crypto));
+        config
+            .transport_config(transport)
+            .initial_dst_cid_provider(self.initial_cids.clone())
+            .token_store(Arc::new(NoneTokenStore));
+        let (handle, quic) = self
+            .endpoint
+            .connect(now, config, remote, tls::TLS_NAME)
+            .map_err(|e| ConnectError::Setup(e.to_string()))?;
+        let id = self.insert(now, handle, quic, remote);
+        Ok(id)
+    }
+
+    fn insert(
+        &mut self,
+        now: Instant,
+        handle: ConnectionHandle,
+        quic: Connection,
+        remote: SocketAddr,
+    ) -> ConnId {
+        let index = handle.0;
+        self.generation = self.generation.wrapping_add(1);
+        // The slab of the endpoint hands out small indexes; a u32 holds them all.
+        let id = ConnId { index: index as u32, generation: self.generation };
+        let mut loopback = remote.ip().to_canonical().is_loopback();
+        if let Some(flow) = virtual_index(remote) {
+            self.relay.set_owner(flow, id);
+            loopback = self.relay.is_loopback(flow);
+        }
+        if self.conns.len() <= index {
+            self.conns.resize_with(index + 1, || None);
+        }
+        self.conns[index] = Some(Conn::new(id, quic, loopback));
+        self.open += 1;
+        self.handshaking += 1;
+        self.pump(now, index);
+        id
+    }
+
+    /// Lets a server bring us new peers (a camera calls this for each server that it has registered at), or no
+    /// longer.
+    pub fn set_relay_server(&mut self, server: SocketAddr, allowed: bool) {
+        if allowed {
+            self.relay_servers.insert(server);
+        } else {
+            self.relay_servers.remove(&server);
+        }
+    }
+
+    /// Replaces the host's own addresses, which become candidates for direct paths.
+    pub fn set_local_addresses(&mut self, now: Instant, addrs: &[SocketAddr]) {
+        let mut addrs: Vec<SocketAddr> = addrs.iter().map(|a| from_quic(*a)).collect();
+        addrs.sort_unstable();
+        addrs.dedup();
+        addrs.truncate(MAX_OWN_ADDRS);
+        if addrs != self.own_addrs {
+            self.own_addrs = addrs;
+            self.refresh_candidates(now, true);
+        }
+    }
+
+    /// Adds an address at which a server sees us. The newest few are kept.
+    pub fn add_observed_address(&mut self, now: Instant, addr: SocketAddr) {
+        let addr = from_quic(addr);
+        if self.observed.first() == Some(&addr) || self.own_addrs.contains(&addr) {
+            return;
+        }
+        self.observed.retain(|a| *a != addr);
+        self.observed.insert(0, addr);
+        self.observed.truncate(MAX_OWN_ADDRS / 2);
+        self.refresh_candidates(now, false);
+    }
+
+    /// The addresses at which servers see us, newest first.
+    pub fn observed_addresses(&self) -> &[SocketAddr] {
+        &self.observed
+    }
+
+    /// The network below us has changed: paths are tried again, new ones looked for.
+    pub fn network_changed(&mut self, now: Instant) {
+        // What servers saw of the old network no longer holds.
+        self.observed.clear();
+        self.refresh_candidates(now, true);
+    }
+
+    fn refresh_candidates(&mut self, now: Instant, changed: bool) {
+        for index in 0..self.conns.len() {
+            let Some(conn) = &mut self.conns[index] else { continue };
+            conn.update_candidates(now, &self.own_addrs, &self.observed, changed);
+            self.pump(now, index);
+        }
+    }
+
+    /// Begins to look for direct paths to the peer of `id`: tells it our addresses. A camera does so only once it
+    /// has accepted a request, because addresses tell where it stands.
+    pub fn seek_direct(&mut self, now: Instant, id: ConnId) {
+        let index = id.index as usize;
+        if let Some(conn) = self.conn_mut(id) {
+            conn.seek_direct = true;
+        }
+        if let Some(Some(conn)) = self.conns.get_mut(index) {
+            conn.update_candidates(now, &self.own_addrs, &self.observed, false);
+            self.pump(now, index);
+        }
+    }
+
+    fn conn(&self, id: ConnId) -> Option<&Conn> {
+        self.conns.get(id.index as usize)?.as_ref().filter(|c| c.id == id)
+    }
+
+    fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        self.conns.get_mut(id.index as usize)?.as_mut().filter(|c| c.id == id)
+    }
+
+    /// The QUIC connection `id`, to read and write its streams. `None` after it has ended.
+    pub fn quic(&mut self, id: ConnId) -> Option<&mut Connection> {
+        let index = id.index as usize;
+        let conn = self.conns.get_mut(index)?.as_mut().filter(|c| c.id == id)?;
+        if !conn.dirty {
+            conn.dirty = true;
+            self.dirty.push_back(index);
+        }
+        Some(&mut conn.quic)
+    }
+
+    /// The address that the peer of `id` is reached at now; a virtual one while it is relayed.
+    pub fn remote_address(&self, id: ConnId) -> Option<SocketAddr> {
+        let conn = self.conn(id)?;
+        conn.quic
+            .paths()
+            .into_iter()
+            .find_map(|p| conn.quic.network_path(p).ok())
+            .map(|p| from_quic(p.remote()))
+    }
+
+    /// The paths of connection `id`.
+    pub fn paths(&mut self, id: ConnId) -> Vec<PathInfo> {
+        self.conn_mut(id).map(|c| c.paths.list(&mut c.quic)).unwrap_or_default()
+    }
+
+    /// Bytes of connection `id` by kind of path.
+    pub fn totals(&mut self, id: ConnId) -> PathTotals {
+        self.conn_mut(id).map(|c| c.paths.totals(&mut c.quic)).unwrap_or_default()
+    }
+
+    /// The kind of path that connection `id` sends by.
+    pub fn path_kind(&self, id: ConnId) -> Option<PathKind> {
+        self.conn(id)?.paths.selected_kind()
+    }
+
+    /// Round-trip time of the path that connection `id` sends by.
+    pub fn rtt(&mut self, id: ConnId) -> Option<std::time::Duration> {
+        let conn = self.conn_mut(id)?;
+        conn.paths.list(&mut conn.quic).into_iter().find(|p| p.selected).map(|p| p.rtt)
+    }
+
+    /// Closes connection `id`. The peer gets `code` and `reason`; no more events will come for it.
+    pub fn close(&mut self, now: Instant, id: ConnId, code: u32, reason: &str) {
+        if let Some(conn) = self.conn_mut(id) {
+            conn.closed = true;
+            conn.quic.close(now, VarInt::from_u32(code), Bytes::copy_from_slice(reason.as_bytes()));
+            self.pump(now, id.index as usize);
+        }
+    }
+
+    /// Takes in one datagram that is QUIC or a frame of ours.
+    pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
+        let Some(&first) = datagram.payload.first() else { return };
+        match Kind::of(first) {
+            Kind::Quic => {
+                let local = self.config.pin_local_address.then(|| datagram.local.ip());
+                let path = FourTuple::new(
+                    to_quic(datagram.remote),
+                    local.filter(|ip| !ip.is_unspecified()).map(|ip| to_quic(SocketAddr::new(ip, 0)).ip()),
+                );
+                self.handle_quic(now, path, datagram.ecn, datagram.payload);
+            }
+            Kind::Frame => self.handle_frame(now, datagram),
+            Kind::Stun | Kind::Unknown => self.stats.unknown_datagrams += 1,
+        }
+    }
+
+    fn handle_frame(&mut self, now: Instant, mut datagram: Datagram) {
+        let server = from_quic(datagram.remote);
+        match Frame::parse(&datagram.payload) {
+            Ok(Frame::Forward { flow, payload }) => {
+                let skip = datagram.payload.len() - payload.len();
+                if payload.first().map(|b| Kind::of(*b)) != Some(Kind::Quic) {
+                    self.stats.bad_frames += 1;
+                    return;
+                }
+                let accept = self.relay_servers.contains(&server);
+                match self.relay.received(now, server, flow, accept) {
+                    Some(addr) => {
+                        let _ = datagram.payload.split_to(skip);
+                        self.handle_quic(now, FourTuple::from_remote(addr), datagram.ecn, datagram.payload);
+                    }
+                    None => self.stats.unknown_flows += 1,
+                }
+            }
+            Ok(Frame::Opened { ticket, flow, observed }) => match self.relay.opened(server, ticket, flow) {
+                Some(_) => self.add_observed_address(now, observed),
+                None => self.stats.unknown_flows += 1,
+            },
+            Ok(Frame::Refused { ticket, reason }) => {
+                if let Some(conn) = self.relay.refused(server, ticket) {
+                    self.events.push_back((conn, LinkEvent::RelayRefused(reason)));
+                }
+            }
+            Ok(Frame::Cookie { flow, cookie }) => {
+                // Only for flows of ours, and no longer than the question: nothing to gain from asking us.
+                if self.relay.knows(server, flow) {
+                    let mut data = Vec::new();
+                    Frame::CookieEcho { flow, cookie }.encode(&mut data);
+                    self.enqueue(None, server, data);
+                } else {
+                    self.stats.unknown_flows += 1;
+                }
+            }
+            Ok(Frame::UnknownFlow { flow }) => self.relay.unknown(server, flow),
+            Ok(Frame::Open { .. } | Frame::CookieEcho { .. }) | Err(_) => self.stats.bad_frames += 1,
+        }
+    }
+
+    fn enqueue(&mut self, local: Option<SocketAddr>, remote: SocketAddr, data: Vec<u8>) {
+        if self.queue.len() >= MAX_QUEUED {
+            self.stats.queue_drops += 1;
+        } else {
+            self.queue.push_back(Queued { local, remote, data });
+        }
+    }
+
+    fn handle_quic(
+        &mut self,
+        now: Instant,
+        path: FourTuple,
+        ecn: Option<noq_proto::EcnCodepoint>,
+        payload: BytesMut,
+    ) {
+        self.scratch.clear();
+        match self.endpoint.handle(now, path, ecn, payload, &mut self.scratch) {
+            Some(DatagramEvent::ConnectionEvent(handle, event)) => {
+                let index = handle.0;
+                if let Some(Some(conn)) = self.conns.get_mut(index) {
+                    if let Some(flow) = virtual_index(path.remote()) {
+                        self.relay.set_owner(flow, conn.id);
+                    }
+                    conn.quic.handle_event(event);
+                    self.pump(now, index);
+                }
+            }
+            Some(DatagramEvent::NewConnection(incoming)) => self.handle_incoming(now, path, incoming),
+            Some(DatagramEvent::Response(transmit)) => self.send_stateless(path, transmit.size),
+            None => {}
+        }
+    }
+
+    fn handle_incoming(&mut self, now: Instant, path: FourTuple, incoming: Incoming) {
+        self.scratch.clear();
+        if self.open >= self.config.max_connections {
+            self.stats.refused_connections += 1;
+            let transmit = self.endpoint.refuse(incoming, &mut self.scratch);
+            self.send_stateless(path, transmit.size);
+            return;
+        }
+        if self.handshaking >= self.config.retry_from
+            && incoming.may_retry()
+            && !incoming.remote_address_validated()
+        {
+            self.stats.retries += 1;
+            match self.endpoint.retry(incoming, &mut self.scratch) {
+                Ok(transmit) => self.send_stateless(path, transmit.size),
+                Err(e) => self.endpoint.ignore(e.into_incoming()),
+            }
+            return;
+        }
+        match self.endpoint.accept(incoming, now, &mut self.scratch, None) {
+            Ok((handle, quic)) => {
+                self.insert(now, handle, quic, path.remote());
+            }
+            Err(e) => {
+                if let Some(transmit) = e.response {
+                    self.send_stateless(path, transmit.size);
+                }
+            }
+        }
+    }
+
+    /// Queues the answer in the scratch buffer, which belongs to no connection, back along the way it was asked.
+    fn send_stateless(&mut self, path: FourTuple, size: usize) {
+        let data = self.scratch[..size.min(self.scratch.len())].to_vec();
+        match virtual_index(path.remote()) {
+            None => {
+                let local = path.local_ip().map(|ip| SocketAddr::new(ip.to_canonical(), 0));
+                self.enqueue(local, from_quic(path.remote()), data);
+            }
+            Some(index) => {
+                if let Some(hop) = self.relay.answer_hop(index) {
+                    let mut framed = hop.header.as_bytes().to_vec();
+                    framed.extend_from_slice(&data);
+                    self.enqueue(None, hop.server, framed);
+                }
+            }
+        }
+    }
+
+    /// Moves events between the endpoint and connection `index`, collects its news and sets its timer.
+    fn pump(&mut self, now: Instant, index: usize) {
+        let Some(Some(conn)) = self.conns.get_mut(index) else { return };
+        let mut drained = false;
+        let was_handshaking = conn.handshaking;
+        loop {
+            let mut idle = true;
+            while let Some(event) = conn.quic.poll_endpoint_events() {
+                idle = false;
+                drained |= event.is_drained();
+                if let Some(event) = self.endpoint.handle_event(ConnectionHandle(index), event) {
+                    conn.quic.handle_event(event);
+                }
+            }
+            if idle {
+                break;
+            }
+        }
+        conn.poll_events(now, &self.own_addrs, &self.observed, &mut self.events);
+        if let Some(addr) = conn.observed.take() {
+            // A server tells where it sees us; the caller of a peer connection has no such authority.
+            conn.reported = Some(addr);
+        }
+        if was_handshaking && !conn.handshaking {
+            self.handshaking -= 1;
+        }
+        if drained {
+            if conn.handshaking {
+                self.handshaking -= 1;
+            }
+            if let Some(at) = conn.timer.take() {
+                self.timers.remove(&(at, index));
+            }
+            let id = conn.id;
+            self.conns[index] = None;
+            self.open -= 1;
+            self.relay.remove_owned(id);
+            return;
+        }
+        if !conn.dirty {
+            conn.dirty = true;
+            self.dirty.push_back(index);
+        }
+    }
+
+    /// The address at which the peer of `id` last said that it sees us (QUIC address discovery).
+    pub fn reported_address(&mut self, id: ConnId) -> Option<SocketAddr> {
+        self.conn_mut(id).and_then(|c| c.reported.take())
+    }
+
+    fn set_timer(&mut self, index: usize) {
+        let Some(Some(conn)) = self.conns.get_mut(index) else { return };
+        let next = conn.next_timeout();
+        if next != conn.timer {
+            if let Some(old) = conn.timer.take() {
+                self.timers.remove(&(old, index));
+            }
+            if let Some(at) = next {
+                self.timers.insert((at, index));
+            }
+            conn.timer = next;
+        }
+    }
+
+    /// Lets every connection whose time has come act.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(&(at, index)) = self.timers.first() {
+            if at > now {
+                break;
+            }
+            self.timers.pop_first();
+            if let Some(Some(conn)) = self.conns.get_mut(index) {
+                conn.timer = None;
+                conn.handle_timeout(now, &mut self.events);
+                self.pump(now, index);
+            }
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// The next event of any connection.
+    pub fn poll_event(&mut self) -> Option<(ConnId, LinkEvent)> {
+        self.events.pop_front()
+    }
+
+    /// The next datagram or batch, appended to the empty `buf`.
+    pub fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<Transmit> {
+        if let Some(queued) = self.queue.pop_front() {
+            buf.extend_from_slice(&queued.data);
+            return Some(Transmit {
+                local: queued.local,
+                remote: queued.remote,
+                ecn: None,
+                size: queued.data.len(),
+                segment_size: None,
+            });
+        }
+        const BATCH: NonZeroUsize = NonZeroUsize::new(MAX_BATCH).expect("not zero");
+        while let Some(&index) = self.dirty.front() {
+            let Some(Some(conn)) = self.conns.get_mut(index) else {
+                self.dirty.pop_front();
+                continue;
+            };
+            let id = conn.id;
+            match conn.quic.poll_transmit(now, BATCH, buf) {
+                Some(transmit) => {
+                    self.pump(now, index);
+                    // Others get their turn before this one sends its next batch.
+                    self.dirty.rotate_left(1);
+                    if let Some(transmit) = self.address(now, id, transmit, buf) {
+                        return Some(transmit);
+                    }
+                    buf.clear();
+                }
+                None => {
+                    conn.dirty = false;
+                    self.dirty.pop_front();
+                    self.set_timer(index);
+                }
+            }
+        }
+        None
+    }
+
+    /// Turns a transmit of QUIC into one of ours: real addresses as they are, virtual ones through their server.
+    /// `None`: the packet may not or cannot be sent.
+    fn address(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        transmit: noq_proto::Transmit,
+        buf: &mut Vec<u8>,
+    ) -> Option<Transmit> {
+        let Some(index) = virtual_index(transmit.destination) else {
+            let loopback = self.conn(id).is_none_or(|c| c.loopback);
+            let remote = from_quic(transmit.destination);
+            if !is_probable(remote, loopback) {
+                self.stats.forbidden_destinations += 1;
+                return None;
+            }
+            return Some(Transmit {
+                local: transmit.src_ip.map(|ip| SocketAddr::new(ip.to_canonical(), 0)),
+                remote,
+                ecn: transmit.ecn,
+                size: transmit.size,
+                segment_size: transmit.segment_size,
+            });
+        };
+        let mut hops = std::mem::take(&mut self.hops);
+        self.relay.hops(now, index, id, &mut hops);
+        let segment = transmit.segment_size.unwrap_or(transmit.size);
+        let result = hops.split_first().map(|(first, others)| {
+            for hop in others {
+                for datagram in buf[..transmit.size].chunks(segment) {
+                    let mut data = hop.header.as_bytes().to_vec();
+                    data.extend_from_slice(datagram);
+                    self.enqueue(None, hop.server, data);
+                }
+            }
+            let header = first.header.as_bytes();
+            insert_headers(buf, transmit.size, segment, header);
+            Transmit {
+                local: None,
+                remote: first.server,
+                ecn: transmit.ecn,
+                size: buf.len(),
+                segment_size: transmit.segment_size.map(|s| s + header.len()),
+            }
+        });
+        self.hops = hops;
+        if result.is_none() {
+            self.stats.unknown_flows += 1;
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "sim")]
+mod tests;

@@ -1,0 +1,292 @@
+//! Path choice: direct where possible, the relay as a backup, and a quick way back when a direct path dies.
+//!
+//! QUIC itself gives a path up only after its idle timeout, and until then retransmits into the void. A camera
+//! picture cannot wait that long. So each side watches every path: packets went out and nothing came back, or the
+//! peer has moved its own packets to another path, makes a path *suspect*; a suspect path is pinged, and if the
+//! ping stays unanswered the path is demoted to a backup. It is promoted again as soon as anything arrives on it.
+//! Both sides decide by themselves, from what they see.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use noq_proto::{Connection, PathId, PathStats, PathStatus};
+
+use super::addr::{from_quic, virtual_index};
+
+/// How often the paths of a connection with a choice are looked at.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// Silence after which a path is pinged: this, or three round trips.
+const SUSPECT_AFTER: Duration = Duration::from_millis(300);
+/// Silence after the ping until the path counts as dead: this, or three round trips.
+const DEAD_AFTER: Duration = Duration::from_millis(300);
+/// A direct path must be better than the chosen one by this factor to replace it.
+const SWITCH_FACTOR: f64 = 0.8;
+
+/// How a path reaches the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PathKind {
+    /// Straight to the peer's address.
+    Direct,
+    /// Through a server.
+    Relay,
+}
+
+/// A path as the application sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathInfo {
+    /// Direct or relay.
+    pub kind: PathKind,
+    /// The peer's address; for a relayed peer a virtual one.
+    pub remote: SocketAddr,
+    /// Smoothed round-trip time.
+    pub rtt: Duration,
+    /// Whether data is sent on it at present.
+    pub selected: bool,
+    /// UDP payload bytes sent on it.
+    pub tx_bytes: u64,
+    /// UDP payload bytes received on it.
+    pub rx_bytes: u64,
+}
+
+/// Bytes by kind of path, over the life of a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PathTotals {
+    /// UDP payload bytes sent over direct paths.
+    pub direct_tx: u64,
+    /// UDP payload bytes received over direct paths.
+    pub direct_rx: u64,
+    /// UDP payload bytes sent through relays.
+    pub relay_tx: u64,
+    /// UDP payload bytes received through relays.
+    pub relay_rx: u64,
+}
+
+impl PathTotals {
+    fn add(&mut self, kind: PathKind, stats: &PathStats) {
+        let (tx, rx) = match kind {
+            PathKind::Direct => (&mut self.direct_tx, &mut self.direct_rx),
+            PathKind::Relay => (&mut self.relay_tx, &mut self.relay_rx),
+        };
+        *tx += stats.udp_tx.bytes;
+        *rx += stats.udp_rx.bytes;
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Alive,
+    /// Pinged at this time.
+    Suspect(Instant),
+    Dead,
+}
+
+#[derive(Debug)]
+struct Watched {
+    kind: PathKind,
+    health: Health,
+    rx_seen: u64,
+    tx_seen: u64,
+    last_rx: Instant,
+    /// When the first packet went out that nothing has been heard since.
+    unanswered: Option<Instant>,
+}
+
+/// The paths of one connection and the choice among them.
+#[derive(Debug, Default)]
+pub(super) struct Paths {
+    watched: BTreeMap<PathId, Watched>,
+    selected: Option<PathId>,
+    check_at: Option<Instant>,
+    gone: PathTotals,
+}
+
+/// What a check found.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// Data now goes another way.
+    pub(super) switched: bool,
+    /// The last working direct path has just died.
+    pub(super) lost_direct: bool,
+}
+
+fn kind_of(conn: &Connection, id: PathId) -> Option<PathKind> {
+    let remote = conn.network_path(id).ok()?.remote();
+    Some(if virtual_index(remote).is_some() { PathKind::Relay } else { PathKind::Direct })
+}
+
+impl Paths {
+    /// A path can carry data from now on.
+    pub(super) fn established(&mut self, now: Instant, conn: &mut Connection, id: PathId) -> Outcome {
+        let Some(kind) = kind_of(conn, id) else { return Outcome::default() };
+        let stats = conn.path_stats(id).unwrap_or_default();
+        self.watched.insert(
+            id,
+            Watched {
+                kind,
+                health: Health::Alive,
+                rx_seen: stats.udp_rx.datagrams,
+                tx_seen: stats.udp_tx.datagrams,
+                last_rx: now,
+                unanswered: None,
+            },
+        );
+        if self.watched.len() >= 2 {
+            self.check_at.get_or_insert(now + CHECK_INTERVAL);
+        }
+        Outcome { switched: self.choose(now, conn), lost_direct: false }
+    }
+
+    /// A path is no longer usable.
+    pub(super) fn abandoned(&mut self, now: Instant, conn: &mut Connection, id: PathId) -> Outcome {
+        let Some(gone) = self.watched.remove(&id) else { return Outcome::default() };
+        let lost_direct = gone.kind == PathKind::Direct && !self.has_direct();
+        Outcome { switched: self.choose(now, conn), lost_direct }
+    }
+
+    /// The last word on a path's traffic.
+    pub(super) fn discarded(&mut self, kind: PathKind, stats: &PathStats) {
+        self.gone.add(kind, stats);
+    }
+
+    /// The kind under which a path's final statistics are to be counted.
+    pub(super) fn kind(&self, conn: &Connection, id: PathId) -> PathKind {
+        self.watched.get(&id).map(|w| w.kind).or_else(|| kind_of(conn, id)).unwrap_or(PathKind::Relay)
+    }
+
+    /// Whether a direct path works at present.
+    pub(super) fn has_direct(&self) -> bool {
+        self.watched.values().any(|w| w.kind == PathKind::Direct && w.health != Health::Dead)
+    }
+
+    /// The kind of path that data goes by.
+    pub(super) fn selected_kind(&self) -> Option<PathKind> {
+        self.selected.and_then(|id| self.watched.get(&id)).map(|w| w.kind)
+    }
+
+    pub(super) fn next_check(&self) -> Option<Instant> {
+        self.check_at
+    }
+
+    /// Looks at all paths, pings the suspects, demotes the dead, promotes the revived.
+    pub(super) fn check(&mut self, now: Instant, conn: &mut Connection) -> Outcome {
+        if self.check_at.is_none_or(|at| at > now) {
+            return Outcome::default();
+        }
+        // A lone path leaves nothing to decide, and idle connections should sleep.
+        self.check_at = (self.watched.len() >= 2).then(|| now + CHECK_INTERVAL);
+        let had_direct = self.has_direct();
+        for (&id, path) in &mut self.watched {
+            let Some(stats) = conn.path_stats(id) else { continue };
+            if stats.udp_rx.datagrams > path.rx_seen {
+                path.rx_seen = stats.udp_rx.datagrams;
+                path.last_rx = now;
+                path.unanswered = None;
+                path.health = Health::Alive;
+            }
+            if stats.udp_tx.datagrams > path.tx_seen {
+                path.tx_seen = stats.udp_tx.datagrams;
+                path.unanswered.get_or_insert(now);
+            }
+            // A migrated path keeps its id but may have changed its nature.
+            if let Some(kind) = kind_of(conn, id) {
+                path.kind = kind;
+            }
+        }
+        // Without an alternative there is nothing to decide, and no ping is worth its bytes.
+        if self.watched.len() >= 2 {
+            self.judge(now, conn);
+        }
+        let switched = self.choose(now, conn);
+        Outcome { switched, lost_direct: had_direct && !self.has_direct() }
+    }
+
+    fn judge(&mut self, now: Instant, conn: &mut Connection) {
+        let newest_rx = self.watched.values().map(|w| w.last_rx).max();
+        for (&id, path) in &mut self.watched {
+            let rtt = conn.rtt(id).unwrap_or_default();
+            let silent_for =
+                |since: Instant, least: Duration| now.saturating_duration_since(since) >= least.max(3 * rtt);
+            path.health = match path.health {
+                Health::Alive if path.kind == PathKind::Direct => {
+                    let no_answer = path.unanswered.is_some_and(|at| silent_for(at, SUSPECT_AFTER));
+                    let peer_left = newest_rx.is_some_and(|at| {
+                        at.saturating_duration_since(path.last_rx) >= SUSPECT_AFTER.max(3 * rtt)
+                    });
+                    if (no_answer || peer_left) && conn.ping_path(id).is_ok() {
+                        Health::Suspect(now)
+                    } else {
+                        Health::Alive
+                    }
+                }
+                Health::Suspect(at) if silent_for(at, DEAD_AFTER) => Health::Dead,
+                other => other,
+            };
+        }
+    }
+
+    /// Picks the path for data. Returns whether the choice changed.
+    fn choose(&mut self, _now: Instant, conn: &mut Connection) -> bool {
+        let rtt = |id: PathId| conn.rtt(id).unwrap_or(Duration::MAX);
+        let usable = |kind: PathKind| {
+            self.watched
+                .iter()
+                .filter(move |(_, w)| w.kind == kind && w.health != Health::Dead)
+                .map(|(&id, _)| (rtt(id), id))
+                .min()
+        };
+        let mut best = usable(PathKind::Direct).or_else(|| usable(PathKind::Relay)).or_else(|| {
+            // Everything looks dead: stay where packets were heard last.
+            self.watched.iter().max_by_key(|(_, w)| w.last_rx).map(|(&id, _)| (rtt(id), id))
+        });
+        if let (Some((best_rtt, _)), Some(current)) = (best, self.selected)
+            && let Some(w) = self.watched.get(&current)
+            && w.health != Health::Dead
+            && best.and_then(|(_, id)| self.watched.get(&id)).is_some_and(|b| b.kind == w.kind)
+            && best_rtt.as_secs_f64() > rtt(current).as_secs_f64() * SWITCH_FACTOR
+        {
+            best = Some((rtt(current), current));
+        }
+        let Some((_, best)) = best else {
+            self.selected = None;
+            return false;
+        };
+        for &id in self.watched.keys() {
+            let status = if id == best { PathStatus::Available } else { PathStatus::Backup };
+            if conn.path_status(id).is_ok_and(|s| s != status) {
+                // Fails only for a path that has just closed, which needs no status.
+                let _ = conn.set_path_status(id, status);
+            }
+        }
+        self.selected.replace(best) != Some(best)
+    }
+
+    /// All open paths, for display.
+    pub(super) fn list(&self, conn: &mut Connection) -> Vec<PathInfo> {
+        self.watched
+            .iter()
+            .filter_map(|(&id, w)| {
+                let stats = conn.path_stats(id)?;
+                Some(PathInfo {
+                    kind: w.kind,
+                    remote: from_quic(conn.network_path(id).ok()?.remote()),
+                    rtt: conn.rtt(id).unwrap_or_default(),
+                    selected: self.selected == Some(id),
+                    tx_bytes: stats.udp_tx.bytes,
+                    rx_bytes: stats.udp_rx.bytes,
+                })
+            })
+            .collect()
+    }
+
+    /// Bytes by kind of path since the connection began.
+    pub(super) fn totals(&self, conn: &mut Connection) -> PathTotals {
+        let mut totals = self.gone;
+        for id in conn.paths() {
+            if let Some(stats) = conn.path_stats(id) {
+                totals.add(self.kind(conn, id), &stats);
+            }
+        }
+        totals
+    }
+}

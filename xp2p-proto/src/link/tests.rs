@@ -1,0 +1,132 @@
+//! Two links face to face, in virtual time, over a wire that loses nothing.
+
+use std::time::Duration;
+
+use super::*;
+use crate::keys::SecretKey;
+
+const ALPN: &[u8] = b"test/1";
+
+struct Pair {
+    now: Instant,
+    ends: [(Link, SocketAddr); 2],
+    flying: VecDeque<(Instant, usize, Vec<u8>)>,
+    events: [Vec<LinkEvent>; 2],
+    hash: blake3::Hasher,
+}
+
+impl Pair {
+    fn new(seed: u64) -> Self {
+        let link = |n: u8, accept: Vec<&'static [u8]>| {
+            let entropy = Entropy::seeded(seed * 2 + u64::from(n));
+            let mut config = LinkConfig::new(SecretKey::from_bytes([n; 32]), entropy);
+            config.accept = accept;
+            Link::new(config).unwrap()
+        };
+        Self {
+            #[expect(clippy::disallowed_methods, reason = "a test needs some first instant")]
+            now: Instant::now(),
+            ends: [
+                (link(1, Vec::new()), "10.0.0.1:1000".parse().unwrap()),
+                (link(2, vec![ALPN]), "10.0.0.2:2000".parse().unwrap()),
+            ],
+            flying: VecDeque::new(),
+            events: Default::default(),
+            hash: blake3::Hasher::new(),
+        }
+    }
+
+    fn drain(&mut self) {
+        for at in 0..2 {
+            let mut buf = Vec::new();
+            while let Some(t) = self.ends[at].0.poll_transmit(self.now, &mut buf) {
+                self.hash.update(&buf);
+                let to = self.ends.iter().position(|(_, addr)| *addr == t.remote).unwrap();
+                for datagram in buf[..t.size].chunks(t.segment_size.unwrap_or(t.size)) {
+                    self.flying.push_back((self.now + Duration::from_millis(10), to, datagram.to_vec()));
+                }
+                buf.clear();
+            }
+            while let Some((_, event)) = self.ends[at].0.poll_event() {
+                self.events[at].push(event);
+            }
+            assert!(self.ends[at].0.poll_timeout().is_none_or(|t| t > self.now), "a timer in the past");
+        }
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        self.drain();
+        loop {
+            let timers = self.ends.iter().filter_map(|(l, _)| l.poll_timeout());
+            let next = timers.chain(self.flying.front().map(|f| f.0)).min();
+            let Some(next) = next.filter(|at| *at <= end) else { break };
+            self.now = next;
+            while self.flying.front().is_some_and(|f| f.0 <= next) {
+                let (_, to, data) = self.flying.pop_front().unwrap();
+                let (local, remote) = (self.ends[to].1, self.ends[1 - to].1);
+                let payload = BytesMut::from(&data[..]);
+                self.ends[to].0.handle_datagram(next, Datagram { local, remote, ecn: None, payload });
+            }
+            for (link, _) in &mut self.ends {
+                link.handle_timeout(next);
+            }
+            self.drain();
+        }
+        self.now = end;
+    }
+}
+
+fn key(n: u8) -> PublicKey {
+    SecretKey::from_bytes([n; 32]).public()
+}
+
+#[test]
+fn both_ends_prove_their_keys() {
+    let mut pair = Pair::new(1);
+    let to = pair.ends[1].1;
+    let now = pair.now;
+    pair.ends[0].0.connect_server(now, Some(key(2)), to, ALPN).unwrap();
+    pair.run(Duration::from_secs(1));
+    let alpn = Bytes::from_static(ALPN);
+    assert_eq!(pair.events[0][0], LinkEvent::Connected { peer: key(2), alpn: alpn.clone() });
+    assert_eq!(pair.events[1][0], LinkEvent::Connected { peer: key(1), alpn });
+}
+
+#[test]
+fn a_wrong_key_ends_the_handshake_with_its_reason() {
+    let mut pair = Pair::new(2);
+    let to = pair.ends[1].1;
+    let now = pair.now;
+    pair.ends[0].0.connect_server(now, Some(key(3)), to, ALPN).unwrap();
+    pair.run(Duration::from_secs(1));
+    assert_eq!(pair.events[0], [LinkEvent::Lost(LostReason::WrongKey)]);
+    assert_eq!(pair.events[1], [LinkEvent::Lost(LostReason::WrongKey)]);
+}
+
+#[test]
+fn one_seed_gives_one_run() {
+    let run = |seed| {
+        let mut pair = Pair::new(seed);
+        let (now, to) = (pair.now, pair.ends[1].1);
+        pair.ends[0].0.connect_server(now, Some(key(2)), to, ALPN).unwrap();
+        pair.run(Duration::from_secs(5));
+        pair.hash.finalize()
+    };
+    assert_eq!(run(7), run(7));
+    assert_ne!(run(7), run(8));
+}
+
+#[test]
+fn a_restarted_peer_resets_old_connections() {
+    let mut pair = Pair::new(3);
+    let (now, to) = (pair.now, pair.ends[1].1);
+    pair.ends[0].0.connect_server(now, Some(key(2)), to, ALPN).unwrap();
+    pair.run(Duration::from_secs(1));
+    let fresh = Pair::new(30);
+    let [_, second] = fresh.ends;
+    pair.ends[1] = second;
+    pair.events = Default::default();
+    pair.run(Duration::from_secs(4));
+    assert_eq!(pair.events[0], [LinkEvent::Lost(LostReason::Reset)]);
+}
