@@ -7,5 +7,6 @@ pub mod error;
 pub mod flv;
 pub mod keys;
 pub mod link;
+pub mod live;
 pub mod machine;
 pub mod wire;

@@ -22,6 +22,7 @@ mod paths;
 mod relay;
 #[cfg(feature = "sim")]
 mod seeded;
+pub mod stream;
 mod tls;
 
 use std::collections::{BTreeSet, VecDeque};
