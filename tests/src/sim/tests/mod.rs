@@ -1,0 +1,1 @@
+//! The simulator tested with a machine that only sends and answers.
