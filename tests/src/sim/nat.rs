@@ -329,3 +329,67 @@ impl Nat {
         self.sessions.retain(|(port, _), _| *port != mapping.port);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nat(config: NatConfig) -> Nat {
+        Nat::new(config, Dice::new(1, 0))
+    }
+
+    fn remote(n: u32) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::from(0x0b00_0000 + n), 1000))
+    }
+
+    const SECOND: Nanos = 1_000_000_000;
+
+    #[test]
+    fn a_full_session_table_refuses_until_old_sessions_expire() {
+        let mut nat = nat(NatConfig::port_restricted(Ipv4Addr::new(198, 51, 100, 1)));
+        let inner = SocketAddr::from(([192, 168, 1, 2], 1000));
+        for n in 0..MAX_SESSIONS as u32 {
+            assert!(nat.outbound(u64::from(n), inner, remote(n)).is_ok());
+        }
+        assert_eq!(nat.outbound(SECOND, inner, remote(1 << 20)), Err(DropReason::NatExhausted));
+        assert!(nat.outbound(SECOND, inner, remote(0)).is_ok(), "known ones go on");
+        assert_eq!(nat.sessions.len(), MAX_SESSIONS);
+        assert!(nat.outbound(121 * SECOND, inner, remote(1 << 20)).is_ok());
+        assert_eq!(nat.sessions.len(), 2, "that of remote 0 is 120 s old, all others are gone");
+    }
+
+    #[test]
+    fn every_port_is_given_out_once_and_none_twice() {
+        let mut nat = nat(NatConfig::symmetric(Ipv4Addr::new(198, 51, 100, 1)));
+        let inner = SocketAddr::from(([192, 168, 1, 2], 1000));
+        let all = u32::from(u16::MAX - FIRST_PORT) + 1;
+        for n in 0..all {
+            assert!(nat.outbound(0, inner, remote(n)).is_ok());
+        }
+        assert_eq!(nat.by_port.len() as u32, all);
+        assert_eq!(nat.outbound(0, inner, remote(all)), Err(DropReason::NatExhausted));
+        nat.forget(inner.ip());
+        assert!(nat.by_key.is_empty() && nat.by_port.is_empty() && nat.sessions.is_empty());
+    }
+
+    #[test]
+    fn a_taken_over_port_belongs_to_its_new_owner_alone() {
+        let pool = PortAllocation::Pool { first: 5000, count: 1 };
+        let mut nat = nat(NatConfig::full_cone(Ipv4Addr::new(198, 51, 100, 1)).allocation(pool));
+        let old = SocketAddr::from(([192, 168, 1, 2], 1000));
+        let new = SocketAddr::from(([192, 168, 1, 3], 1000));
+        let mapped = nat.outbound(0, old, remote(1)).unwrap();
+        assert_eq!(nat.outbound(0, new, remote(1)), Err(DropReason::NatExhausted));
+        assert_eq!(nat.outbound(121 * SECOND, new, remote(1)), Ok(mapped));
+        assert_eq!(nat.inbound(121 * SECOND, remote(2), 5000), Ok(new));
+        assert_eq!(nat.peek(121 * SECOND, old, remote(1)), None);
+        assert_eq!(nat.outbound(121 * SECOND, old, remote(1)), Err(DropReason::NatExhausted));
+    }
+
+    #[test]
+    #[should_panic(expected = "ends beyond 65535")]
+    fn a_pool_beyond_the_last_port_is_refused() {
+        nat(NatConfig::symmetric(Ipv4Addr::LOCALHOST)
+            .allocation(PortAllocation::Pool { first: 65_000, count: 1000 }));
+    }
+}

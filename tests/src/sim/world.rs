@@ -18,6 +18,10 @@ use super::trace::{Count, Trace, TraceRecord, Traffic};
 /// Calls of `handle_timeout` that a host may need within a virtual millisecond, unless changed.
 const DEFAULT_TURN_LIMIT: u32 = 10_000;
 
+/// Steps in one instant. More of them means that machines answer each other without end over links without
+/// latency, and time would stand still for ever.
+const MAX_STEPS_AT_ONCE: u32 = 2_000_000;
+
 /// Streams of randomness: hosts count from 0, NATs from here.
 const NAT_STREAMS: u64 = 1 << 32;
 
@@ -77,6 +81,8 @@ pub struct Sim {
     /// The buffer that machines write datagrams to.
     pub(crate) scratch: Vec<u8>,
     turn_limit: u32,
+    /// Steps since time last moved.
+    steps_at_once: u32,
 }
 
 impl Sim {
@@ -98,6 +104,7 @@ impl Sim {
             next_packet: 0,
             scratch: Vec::with_capacity(64 * 1024),
             turn_limit: DEFAULT_TURN_LIMIT,
+            steps_at_once: 0,
         }
     }
 
@@ -325,18 +332,31 @@ impl Sim {
         match (packet, timer) {
             (Some(at), timer) if at <= end && timer.is_none_or(|(due, _)| at <= due) => {
                 let (at, packet) = self.queue.pop().expect("the queue was just seen to have a packet");
-                self.clock.advance(at.max(self.clock.now()));
+                self.advance(at);
                 self.travel(packet);
                 true
             }
             (_, Some((due, host))) if due <= end => {
-                self.clock.advance(due.max(self.clock.now()));
+                self.advance(due);
                 self.fire(host);
                 self.settle(host, true);
                 true
             }
             _ => false,
         }
+    }
+
+    fn advance(&mut self, to: Nanos) {
+        if to > self.clock.now() {
+            self.clock.advance(to);
+            self.steps_at_once = 0;
+        }
+        self.steps_at_once += 1;
+        assert!(
+            self.steps_at_once <= MAX_STEPS_AT_ONCE,
+            "time stands still: {MAX_STEPS_AT_ONCE} steps in one instant; the last: {}",
+            self.trace.tail().last().map(ToString::to_string).unwrap_or_default()
+        );
     }
 
     // --- Disturbing -------------------------------------------------------------------------------------------
