@@ -26,6 +26,7 @@ mod route;
 mod tests;
 mod time;
 mod trace;
+mod turn;
 mod world;
 
 pub use host::{AnyHost, Firewall, HostConfig, HostId};

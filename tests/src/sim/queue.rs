@@ -202,6 +202,13 @@ mod tests {
         assert_eq!(order, [(3, 1), (3, 3), (5, 0), (5, 2), (9, 4)]);
         queue.push(1, packet(5));
         assert_eq!(queue.slots.len(), 5, "a freed place is used again");
+        // Freed places come back in another order than they were left in, which must not show.
+        for id in 6..10 {
+            queue.push(1, packet(id));
+        }
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|(_, p)| p.id).collect();
+        assert_eq!(order, [5, 6, 7, 8, 9]);
+        assert_eq!(queue.slots.len(), 5);
     }
 
     #[test]

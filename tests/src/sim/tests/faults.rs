@@ -54,6 +54,40 @@ fn timers_fire_at_their_instant_and_can_be_moved_and_cleared() {
 }
 
 #[test]
+fn a_packet_comes_before_a_timer_of_the_same_instant() {
+    let mut sim = Sim::new(1);
+    let link = LinkConfig::latency(10 * MS);
+    let a = add(&mut sim, HostConfig::new("a", ip("203.0.113.1")).port(1000).link(link));
+    let b = public(&mut sim, "203.0.113.2");
+    let b_addr = sim.addr(b);
+    // The packet leaves for its last stage at the very instant of the timer.
+    sim.with(b, |probe, now| probe.tick_at = Some(now + 10 * MS));
+    send(&mut sim, a, b_addr, b"x");
+    sim.run_for(10 * MS);
+    let events = sim.timed_events(b);
+    assert!(matches!(events[..], [(_, Note::Got(..)), (_, Note::Tick)]), "{events:?}");
+    assert!(events.iter().all(|(at, _)| *at == 10 * MS));
+}
+
+#[test]
+fn a_packet_let_in_for_a_host_that_left_its_network_does_not_turn_round() {
+    let mut sim = Sim::new(1);
+    // The carrier's mapping outlives the home router's address change, so its target is nobody.
+    let carrier = sim.add_nat(NatConfig::full_cone(ip4("198.51.100.1")));
+    let home = sim.add_nat(NatConfig::full_cone(ip4("100.64.0.2")).behind(carrier));
+    let inner = private(&mut sim, home, "192.168.1.2");
+    let server = public(&mut sim, "203.0.113.1");
+    let server_addr = sim.addr(server);
+    let mapped = reaches(&mut sim, inner, server_addr, server).unwrap();
+    sim.change_nat_public_ip(home, ip4("100.64.0.3"));
+    assert!(reaches(&mut sim, server, mapped, inner).is_none());
+    assert_eq!(sim.traffic(server).dropped(DropReason::NoRoute), 1);
+    assert_eq!(sim.mapped_addr(inner, server_addr), None);
+    let last = sim.trace_tail().last().unwrap();
+    assert_eq!((last.src, last.dst.ip()), (server_addr, ip("100.64.0.2")), "no NAT rewrote it on a way back");
+}
+
+#[test]
 fn run_until_stops_at_the_step_that_made_it_true_or_at_the_limit() {
     let mut sim = Sim::new(1);
     let link = LinkConfig::latency(10 * MS);
@@ -118,6 +152,7 @@ fn a_new_address_is_told_and_kills_the_old_one_with_its_mappings() {
     assert_eq!(sim.events(inner), [Note::Addrs(vec![sa("192.168.1.3:1000")])]);
     assert!(reaches(&mut sim, server, mapped, inner).is_none());
     assert!(reaches(&mut sim, server, kept, neighbour).is_some(), "others keep theirs");
+    assert_eq!(sim.traffic(server).dropped(DropReason::NatUnmapped), 1);
     let again = reaches(&mut sim, inner, server_addr, server).unwrap();
     assert_ne!(again, mapped);
     assert!(reaches(&mut sim, neighbour, sa("192.168.1.2:1000"), inner).is_none());

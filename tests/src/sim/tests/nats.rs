@@ -295,6 +295,11 @@ fn a_flushed_or_renumbered_nat_forgets_its_mappings() {
     sim.change_nat_public_ip(nat, ip4("198.51.100.9"));
     assert!(reaches(&mut sim, server, second, inner).is_none());
     assert_eq!(sim.traffic(server).dropped(DropReason::NoRoute), 1);
+    let moved = SocketAddr::new(ip("198.51.100.9"), second.port());
+    assert!(
+        reaches(&mut sim, server, moved, inner).is_none(),
+        "the port does not live on at the new address"
+    );
     let third = reaches(&mut sim, inner, server_addr, server).unwrap();
     assert_eq!(third.ip(), ip("198.51.100.9"));
     assert!(reaches(&mut sim, server, third, inner).is_some());
