@@ -246,3 +246,52 @@ fn a_tap_sees_changes_and_takes_what_crosses_the_core() {
     sim.remove_tap();
     assert!(reaches(&mut sim, a, b_addr, b).is_some());
 }
+
+/// Another type of machine: only counts bytes.
+#[derive(Default)]
+struct Sink {
+    total: usize,
+    news: Option<usize>,
+}
+
+impl Machine for Sink {
+    type Event = usize;
+
+    fn handle_datagram(&mut self, _now: Instant, datagram: Datagram) {
+        self.total += datagram.payload.len();
+        self.news = Some(self.total);
+    }
+
+    fn handle_timeout(&mut self, _now: Instant) {}
+
+    fn poll_transmit(&mut self, _now: Instant, _buf: &mut Vec<u8>) -> Option<Transmit> {
+        None
+    }
+
+    fn poll_event(&mut self) -> Option<usize> {
+        self.news.take()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn set_wall_clock(&mut self, _now: Instant, _unix: Duration) {}
+
+    fn set_local_addresses(&mut self, _now: Instant, _addrs: &[SocketAddr]) {}
+}
+
+#[test]
+fn machines_of_different_types_share_a_world() {
+    let mut sim = Sim::new(1);
+    let probe = public(&mut sim, "203.0.113.1");
+    let sink: HostId<Sink> = sim.add_host(HostConfig::new("sink", ip("203.0.113.2")), Sink::default());
+    let sink_addr = sim.addr(sink);
+    send(&mut sim, probe, sink_addr, b"four");
+    send(&mut sim, probe, sink_addr, b"fives");
+    sim.run_for(MS);
+    assert_eq!(sim.events(sink), [4, 9]);
+    assert_eq!(sim.machine(sink).total, 9);
+    assert_eq!(sim.bytes_between(probe, sink).bytes, 9);
+    assert_eq!(sim.remove(sink).total, 9);
+}
