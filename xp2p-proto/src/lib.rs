@@ -5,5 +5,7 @@
 
 pub mod error;
 pub mod flv;
+pub mod info;
 pub mod keys;
 pub mod machine;
+pub mod request;
