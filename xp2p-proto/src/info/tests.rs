@@ -162,6 +162,20 @@ fn the_payload_has_its_documented_bytes() {
     assert_eq!(Xp2pInfo::parse(&full().to_text()), Ok(full()));
 }
 
+/// Other implementations can be held against this one: all secret keys are 32 times the same byte (camera 1, servers
+/// 2 and 3), the ticket is 16 times 7.
+#[test]
+fn the_text_of_a_known_info_never_changes() {
+    let expected = concat!(
+        "XP2PAYqI4910CfGV_VLbLTy6XXLKZwm_HZQSG_N0iAG0D29cBwcHBwcHBwcHBwcHBwcHBwKBOXcOqH0XX1ajVGbDTH7My42K",
+        "kbTuN6Jd9g9bj8mzlAMEwAACAQ2WBiABDbgAAAAAAAAAAAAAAAENlgAOc2VydmVyLmV4YW1wbGUBu-1JKMYo0cLG6ukDOJBZ",
+        "lWEpWSc6XGP5NjbBRhSshzfRAQTGM2QHAAECBAoAAAkTiAb-gAAAAAAAAAAAAAAAAAABE4hWAR8AAAADAAAAAHE_swAFBQUF",
+        "BQUFBYGHFWtY1R9BwoRvuc83hIvsbYCe2wMiolhgJusSCgtTgwswOdJx6uN0iHM8MF2Nt_eInwBWak2ZF4OglesHgwE%2.4.",
+        "29m",
+    );
+    assert_eq!(full().to_text(), expected);
+}
+
 #[test]
 fn a_truncated_payload_names_its_end_and_what_is_missing() {
     let bytes = full().to_payload();
