@@ -228,6 +228,17 @@ mod tests {
         assert_eq!(wrong(&many(MAX_PARAMS + 1)), ParamsError::TooMany);
     }
 
+    #[test]
+    fn what_fits_never_prints_longer_than_the_limit() {
+        let mut params = Params::new();
+        params.push("a", "x".repeat(MAX_QUERY - 40)).unwrap();
+        let error = (0..).find_map(|i| params.push(&format!("p{i}"), "").err());
+        assert_eq!(error, Some(ParamsError::TooLong));
+        let printed = params.to_string();
+        assert!((MAX_QUERY - 6..=MAX_QUERY).contains(&printed.len()), "{}", printed.len());
+        assert_eq!(Params::parse(&printed), Ok(params));
+    }
+
     proptest! {
         #[test]
         fn params_round_trip(pairs in proptest::collection::btree_map("[a-zA-Z0-9.-]{1,9}", any::<String>(), 0..20)) {

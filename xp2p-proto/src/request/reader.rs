@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn a_head_is_read_however_it_is_split() {
         let head = RequestHead::from_target("/voice?channel=0").unwrap();
-        let all = [head.to_bytes().as_slice(), b"FLV\n\n"].concat();
+        let all = [head.to_bytes().as_slice(), b"FLV"].concat();
         let end = head.to_bytes().len();
         for split in 0..all.len() {
             let mut reader = HeadReader::<RequestHead>::new();
