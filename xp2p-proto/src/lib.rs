@@ -5,8 +5,10 @@
 
 pub mod error;
 pub mod flv;
+pub mod info;
 pub mod keys;
 pub mod link;
 pub mod live;
 pub mod machine;
+pub mod request;
 pub mod wire;
