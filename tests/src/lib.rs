@@ -1,3 +1,5 @@
 //! Whole-system tests of xp2p and the deterministic network simulator that they run in.
 
+pub mod media;
 pub mod sim;
+pub mod world;

@@ -3,6 +3,7 @@
 //! No sockets, no clock, no threads, no async, no environment, no global state. See [`machine`] for the contract
 //! that the role machines keep.
 
+pub mod camera;
 pub mod error;
 pub mod flv;
 pub mod info;
@@ -10,5 +11,8 @@ pub mod keys;
 pub mod link;
 pub mod live;
 pub mod machine;
+pub mod register;
 pub mod request;
+pub mod server;
+pub mod viewer;
 pub mod wire;

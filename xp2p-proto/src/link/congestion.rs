@@ -1,9 +1,42 @@
-//! Congestion control. Placeholder for measurement: CUBIC with an initial window of one keyframe.
+//! Congestion control for live video: follows the rate that the path delivers, not the packets that it loses.
+//!
+//! Wi-Fi and mobile uplinks lose a few per cent at random. A window that halves at each loss (RFC 9002, CUBIC) falls
+//! below the rate of a picture on such links. So this controller is of BBR's family: it paces at the highest delivery
+//! rate seen lately, keeps about one bandwidth-delay product in flight, and yields only to loss that is more than
+//! random ([`LOSS_LIMIT`]). In contrast to noq's BBRv3 it draws no randomness, which the core may not have, and it
+//! treats the pauses of a stream that sends less than it could as what they are.
 
+use std::any::Any;
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use noq_proto::congestion::{Controller, ControllerFactory, CubicConfig};
+use noq_proto::RttEstimator;
+use noq_proto::congestion::{Controller, ControllerFactory, ControllerMetrics};
+
+/// Share of bytes lost in one round trip from which on the path counts as overloaded.
+const LOSS_LIMIT: f64 = 0.15;
+/// Rounds over which the highest delivery rate holds.
+const RATE_ROUNDS: u64 = 10;
+/// How long the lowest round-trip time holds.
+const MIN_RTT_AGE: Duration = Duration::from_secs(10);
+/// How long the queue of the path is let run empty to measure the lowest round-trip time anew.
+const PROBE_RTT_TIME: Duration = Duration::from_millis(200);
+/// Pacing gain while the rate of the path is unknown: doubles it each round.
+const STARTUP_GAIN: f64 = 2.77;
+/// Pacing gain that empties the queue which the start has built up.
+const DRAIN_GAIN: f64 = 0.5;
+/// Gains of the probing cycle, one round-trip time each.
+const CYCLE: [f64; 8] = [1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0];
+/// Window as a multiple of the bandwidth-delay product: leaves room for acknowledgements that come in clumps and for
+/// holes that wait for a retransmission.
+const WINDOW_GAIN: f64 = 2.0;
+/// How much of the rate is kept after a round with too much loss.
+const LOSS_YIELD: f64 = 0.8;
+/// How fast a yielded rate is taken back, per round.
+const LOSS_RECOVERY: f64 = 1.05;
+/// Packets whose send state is kept; older ones count without a rate sample.
+const MAX_TRACKED: usize = 16 * 1024;
 
 /// Builds the controller of each path.
 #[derive(Debug, Clone)]
@@ -14,8 +47,330 @@ pub(super) struct LiveConfig {
 
 impl ControllerFactory for LiveConfig {
     fn build(self: Arc<Self>, now: Instant, mtu: u16) -> Box<dyn Controller> {
-        let mut cubic = CubicConfig::default();
-        cubic.initial_window(self.initial_window);
-        Arc::new(cubic).build(now, mtu)
+        Box::new(Live::new(self.initial_window, now, mtu))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Startup,
+    Drain,
+    Probe,
+    ProbeRtt(Instant),
+}
+
+/// What was known when a packet was sent.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    pn: u64,
+    at: Instant,
+    delivered: u64,
+    delivered_at: Instant,
+    first_sent: Instant,
+}
+
+#[derive(Debug, Clone)]
+struct Live {
+    initial_window: u64,
+    mtu: u64,
+    phase: Phase,
+    sent: VecDeque<Sent>,
+    delivered: u64,
+    delivered_at: Instant,
+    /// When the packet was sent that was acknowledged last.
+    first_sent: Instant,
+    /// A round ends when a packet is acknowledged that was sent after this much was delivered.
+    round_end: u64,
+    round: u64,
+    round_acked: u64,
+    round_lost: u64,
+    /// Highest delivery rates in bytes/s and their rounds, falling.
+    rates: VecDeque<(u64, f64)>,
+    /// Factor below 1 after loss.
+    yielding: f64,
+    min_rtt: Option<Duration>,
+    min_rtt_at: Instant,
+    full_rate: f64,
+    full_rounds: u32,
+    cycle: usize,
+    cycle_at: Instant,
+    batch: Option<Sent>,
+    app_limited: bool,
+}
+
+impl Live {
+    fn new(initial_window: u64, now: Instant, mtu: u16) -> Self {
+        Self {
+            initial_window,
+            mtu: u64::from(mtu),
+            phase: Phase::Startup,
+            sent: VecDeque::new(),
+            delivered: 0,
+            delivered_at: now,
+            first_sent: now,
+            round_end: 0,
+            round: 0,
+            round_acked: 0,
+            round_lost: 0,
+            rates: VecDeque::new(),
+            yielding: 1.0,
+            min_rtt: None,
+            min_rtt_at: now,
+            full_rate: 0.0,
+            full_rounds: 0,
+            cycle: 2,
+            cycle_at: now,
+            batch: None,
+            app_limited: false,
+        }
+    }
+
+    /// The rate that the path delivers, in bytes/s.
+    fn rate(&self) -> Option<f64> {
+        self.rates.front().map(|(_, rate)| *rate)
+    }
+
+    /// Bandwidth-delay product in bytes.
+    fn bdp(&self) -> Option<f64> {
+        Some(self.rate()? * self.yielding * self.min_rtt?.as_secs_f64())
+    }
+
+    fn add_rate(&mut self, rate: f64) {
+        while self.rates.back().is_some_and(|(_, old)| *old <= rate) {
+            self.rates.pop_back();
+        }
+        self.rates.push_back((self.round, rate));
+        let round = self.round;
+        while self.rates.len() > 1 && self.rates.front().is_some_and(|(at, _)| at + RATE_ROUNDS < round) {
+            self.rates.pop_front();
+        }
+    }
+
+    /// The send state of packet `pn`, and everything before it that will not be asked for again.
+    fn take_sent(&mut self, pn: u64) -> Option<Sent> {
+        let index = self.sent.binary_search_by_key(&pn, |s| s.pn).ok()?;
+        if index == 0 { self.sent.pop_front() } else { self.sent.get(index).copied() }
+    }
+
+    fn end_round(&mut self) {
+        let total = self.round_acked + self.round_lost;
+        // A single lost packet of a few says nothing.
+        let overloaded =
+            self.round_lost > 4 * self.mtu && self.round_lost as f64 > LOSS_LIMIT * total.max(1) as f64;
+        if overloaded {
+            self.yielding = (self.yielding * LOSS_YIELD).max(0.1);
+            if self.phase == Phase::Startup {
+                self.phase = Phase::Drain;
+            }
+        } else {
+            self.yielding = (self.yielding * LOSS_RECOVERY).min(1.0);
+        }
+        self.round_acked = 0;
+        self.round_lost = 0;
+        if self.phase == Phase::Startup && !self.app_limited {
+            let rate = self.rate().unwrap_or(0.0);
+            if rate > self.full_rate * 1.25 {
+                self.full_rate = rate;
+                self.full_rounds = 0;
+            } else {
+                self.full_rounds += 1;
+                if self.full_rounds >= 3 {
+                    self.phase = Phase::Drain;
+                }
+            }
+        }
+    }
+
+    fn advance(&mut self, now: Instant, in_flight: u64) {
+        let bdp = self.bdp().unwrap_or(self.initial_window as f64);
+        match self.phase {
+            Phase::Startup => {}
+            Phase::Drain => {
+                if in_flight as f64 <= bdp {
+                    self.phase = Phase::Probe;
+                    self.cycle = 2;
+                    self.cycle_at = now;
+                }
+            }
+            Phase::Probe => {
+                let step = self.min_rtt.unwrap_or(Duration::from_millis(100)).max(Duration::from_millis(10));
+                if now.saturating_duration_since(self.cycle_at) >= step {
+                    self.cycle = (self.cycle + 1) % CYCLE.len();
+                    self.cycle_at = now;
+                }
+            }
+            Phase::ProbeRtt(until) => {
+                if now >= until {
+                    self.min_rtt_at = now;
+                    self.phase = if self.full_rounds >= 3 { Phase::Probe } else { Phase::Startup };
+                }
+            }
+        }
+        if now.saturating_duration_since(self.min_rtt_at) > MIN_RTT_AGE
+            && !matches!(self.phase, Phase::ProbeRtt(_))
+        {
+            // Only a path that is kept full hides its lowest round-trip time; others show it all the time.
+            self.phase = Phase::ProbeRtt(now + PROBE_RTT_TIME);
+            self.min_rtt = None;
+        }
+    }
+
+    fn gain(&self) -> f64 {
+        match self.phase {
+            Phase::Startup => STARTUP_GAIN,
+            Phase::Drain => DRAIN_GAIN,
+            Phase::Probe => CYCLE[self.cycle % CYCLE.len()],
+            Phase::ProbeRtt(_) => 1.0,
+        }
+    }
+}
+
+impl Controller for Live {
+    fn on_packet_sent(&mut self, now: Instant, _bytes: u16, pn: u64) {
+        if self.sent.is_empty() {
+            // After a pause the time without packets must not count as time that delivery took.
+            self.first_sent = now;
+            self.delivered_at = now;
+        }
+        if self.sent.len() >= MAX_TRACKED {
+            self.sent.pop_front();
+        }
+        self.sent.push_back(Sent {
+            pn,
+            at: now,
+            delivered: self.delivered,
+            delivered_at: self.delivered_at,
+            first_sent: self.first_sent,
+        });
+    }
+
+    fn on_ack(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        bytes: u64,
+        pn: u64,
+        _app_limited: bool,
+        _rtt: &RttEstimator,
+    ) {
+        self.delivered += bytes;
+        self.delivered_at = now;
+        self.round_acked += bytes;
+        let rtt = now.saturating_duration_since(sent);
+        if self.min_rtt.is_none_or(|min| rtt <= min) {
+            self.min_rtt = Some(rtt);
+            self.min_rtt_at = now;
+        }
+        if let Some(state) = self.take_sent(pn)
+            && self.batch.is_none_or(|b| b.pn < state.pn)
+        {
+            self.batch = Some(state);
+        }
+    }
+
+    fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, _largest: Option<u64>) {
+        self.app_limited = app_limited;
+        let Some(newest) = self.batch.take() else { return };
+        // What is older than the newest acknowledged packet by a lot was lost or acknowledged.
+        while self.sent.front().is_some_and(|s| s.pn + 1024 < newest.pn) {
+            self.sent.pop_front();
+        }
+        if in_flight == 0 {
+            self.sent.clear();
+        }
+        self.first_sent = newest.at;
+        let sending = newest.at.saturating_duration_since(newest.first_sent);
+        let arriving = now.saturating_duration_since(newest.delivered_at);
+        let interval = sending.max(arriving);
+        let delivered = self.delivered - newest.delivered;
+        // A sample over less than the round-trip time is one of clumped acknowledgements.
+        if interval >= self.min_rtt.unwrap_or_default() && !interval.is_zero() && delivered > 0 {
+            let rate = delivered as f64 / interval.as_secs_f64();
+            // A sender that had nothing to send proves no more than what it sent.
+            if !app_limited || self.rate().is_none_or(|known| rate >= known) {
+                self.add_rate(rate);
+            }
+        }
+        if newest.delivered >= self.round_end {
+            self.round_end = self.delivered;
+            self.round += 1;
+            self.end_round();
+        }
+        self.advance(now, in_flight);
+    }
+
+    fn on_congestion_event(
+        &mut self,
+        _now: Instant,
+        _sent: Instant,
+        is_persistent_congestion: bool,
+        is_ecn: bool,
+        _lost_bytes: u64,
+        _largest_lost_pn: u64,
+    ) {
+        if is_persistent_congestion {
+            // The path was gone for a while: what was known of it no longer holds.
+            self.rates.clear();
+            self.min_rtt = None;
+            self.yielding = 1.0;
+            self.full_rate = 0.0;
+            self.full_rounds = 0;
+            self.phase = Phase::Startup;
+        } else if is_ecn {
+            self.yielding = (self.yielding * LOSS_YIELD).max(0.1);
+        }
+    }
+
+    fn on_packet_lost(&mut self, lost_bytes: u16, _pn: u64, _now: Instant) {
+        self.round_lost += u64::from(lost_bytes);
+    }
+
+    fn on_mtu_update(&mut self, new_mtu: u16) {
+        self.mtu = u64::from(new_mtu);
+    }
+
+    fn window(&self) -> u64 {
+        let least = 4 * self.mtu;
+        let Some(bdp) = self.bdp() else { return self.initial_window.max(least) };
+        match self.phase {
+            // The start must be able to grow, and never shrinks below what it began with.
+            Phase::Startup => ((STARTUP_GAIN * bdp) as u64).max(self.initial_window),
+            Phase::ProbeRtt(_) => ((0.5 * bdp) as u64).max(least),
+            // A path whose rate is only known from a slow stream must still carry a keyframe at once.
+            Phase::Drain | Phase::Probe => {
+                let floor = if self.app_limited { self.initial_window } else { least };
+                ((WINDOW_GAIN * bdp) as u64 + 3 * self.mtu).max(floor)
+            }
+        }
+    }
+
+    fn metrics(&self) -> ControllerMetrics {
+        let mut metrics = ControllerMetrics::default();
+        metrics.congestion_window = self.window();
+        if let (Some(rate), Some(_)) = (self.rate(), self.min_rtt) {
+            let rate = rate * self.yielding;
+            let mut pace = rate * self.gain();
+            if self.phase == Phase::Startup
+                && let Some(rtt) = self.min_rtt
+            {
+                // No slower than the first window per round trip.
+                pace = pace.max(self.initial_window as f64 / rtt.as_secs_f64().max(0.001));
+            }
+            metrics.pacing_rate = Some((pace as u64).max(self.mtu * 10));
+            metrics.bandwidth_estimate = Some((rate * 8.0) as u64);
+        }
+        metrics
+    }
+
+    fn clone_box(&self) -> Box<dyn Controller> {
+        Box::new(self.clone())
+    }
+
+    fn initial_window(&self) -> u64 {
+        self.initial_window
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
     }
 }

@@ -382,16 +382,24 @@ impl Link {
         }
     }
 
-    /// Replaces the host's own addresses, which become candidates for direct paths.
-    pub fn set_local_addresses(&mut self, now: Instant, addrs: &[SocketAddr]) {
+    /// Replaces the host's own addresses, which become candidates for direct paths. Returns whether they differ from
+    /// the ones before, and there were some before: then the host has moved to another network.
+    pub fn set_local_addresses(&mut self, now: Instant, addrs: &[SocketAddr]) -> bool {
         let mut addrs: Vec<SocketAddr> = addrs.iter().map(|a| from_quic(*a)).collect();
         addrs.sort_unstable();
         addrs.dedup();
         addrs.truncate(MAX_OWN_ADDRS);
-        if addrs != self.own_addrs {
-            self.own_addrs = addrs;
-            self.refresh_candidates(now, true);
+        if addrs == self.own_addrs {
+            return false;
         }
+        let moved = !self.own_addrs.is_empty();
+        self.own_addrs = addrs;
+        if moved {
+            // What servers saw of the old network no longer holds.
+            self.observed.clear();
+        }
+        self.refresh_candidates(now, moved);
+        moved
     }
 
     /// Adds an address at which a server sees us. The newest few are kept.

@@ -62,8 +62,21 @@ pub struct PathTotals {
     pub relay_rx: u64,
 }
 
+impl std::ops::Add for PathTotals {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            direct_tx: self.direct_tx + other.direct_tx,
+            direct_rx: self.direct_rx + other.direct_rx,
+            relay_tx: self.relay_tx + other.relay_tx,
+            relay_rx: self.relay_rx + other.relay_rx,
+        }
+    }
+}
+
 impl PathTotals {
-    fn add(&mut self, kind: PathKind, stats: &PathStats) {
+    fn count(&mut self, kind: PathKind, stats: &PathStats) {
         let (tx, rx) = match kind {
             PathKind::Direct => (&mut self.direct_tx, &mut self.direct_rx),
             PathKind::Relay => (&mut self.relay_tx, &mut self.relay_rx),
@@ -146,7 +159,7 @@ impl Paths {
 
     /// The last word on a path's traffic.
     pub(super) fn discarded(&mut self, kind: PathKind, stats: &PathStats) {
-        self.gone.add(kind, stats);
+        self.gone.count(kind, stats);
     }
 
     /// The kind under which a path's final statistics are to be counted.
@@ -284,7 +297,7 @@ impl Paths {
         let mut totals = self.gone;
         for id in conn.paths() {
             if let Some(stats) = conn.path_stats(id) {
-                totals.add(self.kind(conn, id), &stats);
+                totals.count(self.kind(conn, id), &stats);
             }
         }
         totals

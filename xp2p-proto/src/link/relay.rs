@@ -14,6 +14,8 @@ use crate::wire::{FlowId, forward_header, open_header};
 
 /// Most server addresses that are tried for one peer.
 pub(super) const MAX_LEGS: usize = 6;
+/// Most connections of one flow.
+const MAX_OWNERS: usize = 4;
 
 #[derive(Debug)]
 struct Leg {
@@ -29,7 +31,8 @@ struct Flow {
     /// The leg that the peer's last packet came by. Until there is one, packets go out on all legs: the peer
     /// chooses by answering on one.
     current: Option<usize>,
-    owner: Option<ConnId>,
+    /// The connections that use it: usually one, for a moment two when one replaces the other.
+    owners: Vec<ConnId>,
     last_used: Instant,
 }
 
@@ -81,7 +84,13 @@ impl RelayTable {
             return None;
         }
         let legs = servers.iter().take(MAX_LEGS).map(|&server| Leg { server, flow: None }).collect();
-        Some(self.insert(Flow { ticket: Some(ticket), legs, current: None, owner: None, last_used: now }))
+        Some(self.insert(Flow {
+            ticket: Some(ticket),
+            legs,
+            current: None,
+            owners: Vec::new(),
+            last_used: now,
+        }))
     }
 
     fn insert(&mut self, flow: Flow) -> SocketAddr {
@@ -116,7 +125,7 @@ impl RelayTable {
             ticket: None,
             legs: vec![Leg { server, flow: Some(id) }],
             current: Some(0),
-            owner: None,
+            owners: Vec::new(),
             last_used: now,
         });
         self.by_leg.insert((server, id), self.next_index - 1);
@@ -126,7 +135,7 @@ impl RelayTable {
     /// Makes room by forgetting the flow without a connection that was silent longest. `None`: every flow has one.
     fn evict_unowned(&mut self) -> Option<()> {
         let (&index, _) =
-            self.flows.iter().filter(|(_, f)| f.owner.is_none()).min_by_key(|(_, f)| f.last_used)?;
+            self.flows.iter().filter(|(_, f)| f.owners.is_empty()).min_by_key(|(_, f)| f.last_used)?;
         self.remove(index);
         Some(())
     }
@@ -138,16 +147,20 @@ impl RelayTable {
         ticket: Ticket,
         id: FlowId,
     ) -> Option<Option<ConnId>> {
+        // The newest first: it is the one that waits for this.
         let (&index, flow) = self
             .flows
             .iter_mut()
+            .rev()
             .find(|(_, f)| f.ticket == Some(ticket) && f.legs.iter().any(|l| l.server == server))?;
         let leg = flow.legs.iter_mut().find(|l| l.server == server)?;
-        if let Some(old) = leg.flow.replace(id) {
+        if let Some(old) = leg.flow.replace(id)
+            && self.by_leg.get(&(server, old)) == Some(&index)
+        {
             self.by_leg.remove(&(server, old));
         }
         self.by_leg.insert((server, id), index);
-        Some(flow.owner)
+        Some(flow.owners.last().copied())
     }
 
     /// The server refuses `ticket`. Returns the flow's connection if no other leg is left that could still work.
@@ -157,7 +170,7 @@ impl RelayTable {
             .values()
             .find(|f| f.ticket == Some(ticket) && f.legs.iter().any(|l| l.server == server))?;
         // A leg that is open already is not harmed by a late or forged refusal.
-        if flow.legs.iter().any(|l| l.flow.is_some()) { None } else { flow.owner }
+        if flow.legs.iter().any(|l| l.flow.is_some()) { None } else { flow.owners.last().copied() }
     }
 
     /// The server does not know flow `id` (any more). An outgoing flow opens anew with its next packet, an
@@ -182,7 +195,12 @@ impl RelayTable {
     /// Notes that `conn` talks over flow `index`.
     pub(super) fn set_owner(&mut self, index: u64, conn: ConnId) {
         if let Some(flow) = self.flows.get_mut(&index) {
-            flow.owner = Some(conn);
+            if flow.owners.len() >= MAX_OWNERS && !flow.owners.contains(&conn) {
+                flow.owners.remove(0);
+            }
+            if !flow.owners.contains(&conn) {
+                flow.owners.push(conn);
+            }
         }
     }
 
@@ -198,7 +216,8 @@ impl RelayTable {
     pub(super) fn hops(&mut self, now: Instant, index: u64, conn: ConnId, out: &mut Vec<Hop>) {
         out.clear();
         let Some(flow) = self.flows.get_mut(&index) else { return };
-        if flow.owner != Some(conn) {
+        // A peer that names a virtual address as its own gets nobody else's flow by it.
+        if !flow.owners.contains(&conn) {
             return;
         }
         flow.last_used = now;
@@ -224,15 +243,24 @@ impl RelayTable {
 
     /// Forgets all flows of a connection that has ended.
     pub(super) fn remove_owned(&mut self, conn: ConnId) {
-        let gone: Vec<u64> =
-            self.flows.iter().filter(|(_, f)| f.owner == Some(conn)).map(|(&i, _)| i).collect();
+        let mut gone = Vec::new();
+        for (&index, flow) in &mut self.flows {
+            if flow.owners.contains(&conn) {
+                flow.owners.retain(|owner| *owner != conn);
+                if flow.owners.is_empty() {
+                    gone.push(index);
+                }
+            }
+        }
         gone.into_iter().for_each(|index| self.remove(index));
     }
 
     fn remove(&mut self, index: u64) {
         if let Some(flow) = self.flows.remove(&index) {
             for leg in flow.legs {
-                if let Some(id) = leg.flow {
+                if let Some(id) = leg.flow
+                    && self.by_leg.get(&(leg.server, id)) == Some(&index)
+                {
                     self.by_leg.remove(&(leg.server, id));
                 }
             }

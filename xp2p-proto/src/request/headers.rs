@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use super::head::HeadError;
 use super::text::{printable, shown};
@@ -11,6 +12,7 @@ use crate::info::Capability;
 const CAPABILITY: &str = "x-xp2p-capability";
 const REQUEST: &str = "x-xp2p-request";
 const REASON: &str = "x-xp2p-reason";
+const LATENCY: &str = "x-xp2p-latency";
 const CONTENT_TYPE: &str = "content-type";
 const CONTENT_LENGTH: &str = "content-length";
 
@@ -46,6 +48,8 @@ pub struct Headers {
     pub request: Option<u64>,
     /// `x-xp2p-reason`: why the device refuses.
     pub reason: Option<Reason>,
+    /// How much delay the viewer bears before pictures are to be left out. Whole milliseconds on the wire.
+    pub latency: Option<Duration>,
     /// `content-length`: bytes that follow, where they are known. Not allowed in requests but as 0.
     pub content_length: Option<u64>,
     /// `content-type` of what follows: visible ASCII and inner spaces, at most [`MAX_CONTENT_TYPE`].
@@ -62,6 +66,8 @@ impl Headers {
             once(&mut self.capability, CAPABILITY, Capability::from_base64(text(CAPABILITY)?).map_err(error)?)
         } else if is(REQUEST) {
             once(&mut self.request, REQUEST, number(REQUEST, value)?)
+        } else if is(LATENCY) {
+            once(&mut self.latency, LATENCY, Duration::from_millis(number(LATENCY, value)?))
         } else if is(CONTENT_LENGTH) {
             once(&mut self.content_length, CONTENT_LENGTH, number(CONTENT_LENGTH, value)?)
         } else if is(REASON) {
@@ -95,6 +101,9 @@ impl Headers {
         }
         if let Some(reason) = &self.reason {
             let _ = write!(out, "{REASON}: {reason}\r\n");
+        }
+        if let Some(latency) = self.latency {
+            let _ = write!(out, "{LATENCY}: {}\r\n", latency.as_millis());
         }
         if let Some(length) = self.content_length {
             let _ = write!(out, "{CONTENT_LENGTH}: {length}\r\n");

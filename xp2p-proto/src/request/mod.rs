@@ -18,7 +18,8 @@ pub use self::params::{MAX_PARAM_NAME, Params, ParamsError};
 pub use self::reader::HeadReader;
 pub use self::status::Status;
 pub use self::typed::{
-    Action, CallType, Command, Download, Live, MIN_PLAYBACK, Playback, Quality, Request, RequestError, Voice,
+    Action, CallType, Command, Download, Live, MIN_PLAYBACK, Playback, Quality, QualityError, Request,
+    RequestError, Voice,
 };
 
 /// Longest command in bytes (the decoded value of `cmd`).

@@ -1,5 +1,8 @@
 //! What a request asks for.
 
+use std::fmt;
+use std::str::FromStr;
+
 use thiserror::Error;
 
 use super::head::{HeadError, RequestHead};
@@ -18,7 +21,7 @@ const VOICE: &str = "/voice";
 const COMMAND: &str = "/command";
 
 /// Picture quality.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Quality {
     /// `standard`.
     Standard,
@@ -40,6 +43,25 @@ impl Quality {
             Self::High => "high",
             Self::Super => "super",
         }
+    }
+}
+
+impl fmt::Display for Quality {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why a word is no quality.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the quality must be standard, high or super")]
+pub struct QualityError;
+
+impl FromStr for Quality {
+    type Err = QualityError;
+
+    fn from_str(text: &str) -> Result<Self, QualityError> {
+        Self::ALL.into_iter().find(|q| q.name() == text).ok_or(QualityError)
     }
 }
 

@@ -1,0 +1,259 @@
+//! The registration at one server: kept up for as long as the camera runs.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rand_chacha::ChaCha12Rng;
+use rand_core::Rng;
+
+use super::config::CameraConfig;
+use crate::keys::PublicKey;
+use crate::link::stream::{ReadEnd, end, read, write};
+use crate::link::{ConnId, Dir, Link, LinkEvent, StreamId};
+use crate::register::{ClientOutcome, RegisterClient, SERVER_ALPN};
+
+/// First pause after a lost connection; doubles up to [`MAX_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Longest pause between attempts.
+const MAX_PAUSE: Duration = Duration::from_secs(15);
+/// A refused registration is tried again after this long: somebody has to change something first.
+const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+/// An attempt that has not registered after this long is given up.
+const ATTEMPT: Duration = Duration::from_secs(6);
+
+/// What happened to a registration.
+#[derive(Debug)]
+pub(super) enum RegistrationNews {
+    ServerKey { server: usize, key: PublicKey },
+    Registered { server: usize, observed: SocketAddr },
+    Lost { server: usize, reason: String },
+    Refused { server: usize, reason: String },
+}
+
+#[derive(Debug)]
+struct Attempt {
+    conn: ConnId,
+    addr: SocketAddr,
+    /// Give up at this time unless registered.
+    until: Option<Instant>,
+    exchange: Option<(StreamId, RegisterClient)>,
+}
+
+/// One server of the configuration.
+#[derive(Debug)]
+pub(super) struct Registration {
+    server: usize,
+    attempt: Option<Attempt>,
+    retry_at: Option<Instant>,
+    pause: Duration,
+    next_addr: usize,
+    /// The address that may bring us viewers.
+    relay: Option<SocketAddr>,
+}
+
+impl Registration {
+    pub(super) fn new(server: usize, now: Instant) -> Self {
+        Self { server, attempt: None, retry_at: Some(now), pause: FIRST_PAUSE, next_addr: 0, relay: None }
+    }
+
+    pub(super) fn owns(&self, conn: ConnId) -> bool {
+        self.attempt.as_ref().is_some_and(|a| a.conn == conn)
+    }
+
+    /// When [`run`](Self::run) is due.
+    pub(super) fn next(&self, closing: bool) -> Option<Instant> {
+        if closing {
+            return None;
+        }
+        match &self.attempt {
+            Some(attempt) => attempt.until,
+            None => self.retry_at,
+        }
+    }
+
+    /// Tries at once if it was waiting.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        if self.attempt.is_none() {
+            self.retry_at = Some(now);
+            self.pause = FIRST_PAUSE;
+        }
+    }
+
+    /// Registers anew, from the start.
+    pub(super) fn restart(&mut self, now: Instant, link: &mut Link) {
+        if let Some(attempt) = self.attempt.take() {
+            link.close(now, attempt.conn, super::CLOSE_OK, "registering anew");
+        }
+        self.hurry(now);
+    }
+
+    pub(super) fn stop(&mut self, now: Instant, link: &mut Link) {
+        if let Some(attempt) = self.attempt.take() {
+            link.close(now, attempt.conn, super::CLOSE_SHUTDOWN, "the camera stops");
+        }
+        self.retry_at = None;
+    }
+
+    /// Starts an attempt if one is due, gives one up that takes too long.
+    pub(super) fn run(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        config: &CameraConfig,
+        rng: &mut ChaCha12Rng,
+    ) {
+        if let Some(attempt) = &self.attempt {
+            if attempt.until.is_some_and(|at| at <= now) {
+                link.close(now, attempt.conn, super::CLOSE_OK, "no answer");
+                self.attempt = None;
+                self.back_off(now, rng);
+            }
+            return;
+        }
+        if self.retry_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.retry_at = None;
+        let Some(server) = config.servers.get(self.server) else { return };
+        // Without an address there is nothing to do until one is told.
+        if server.addrs.is_empty() {
+            return;
+        }
+        let addr = server.addrs[self.next_addr % server.addrs.len()]; // not empty, so the index is inside
+        self.next_addr = self.next_addr.wrapping_add(1);
+        match link.connect_server(now, server.key, addr, SERVER_ALPN) {
+            Ok(conn) => {
+                self.attempt = Some(Attempt { conn, addr, until: Some(now + ATTEMPT), exchange: None });
+            }
+            Err(_) => self.back_off(now, rng),
+        }
+    }
+
+    fn back_off(&mut self, now: Instant, rng: &mut ChaCha12Rng) {
+        // Some chance in it, so that a thousand cameras do not return to a restarted server in step.
+        let jitter = self.pause.mul_f64(f64::from(rng.next_u32() % 1000) / 2000.0);
+        self.retry_at = Some(now + self.pause + jitter);
+        self.pause = (self.pause * 2).min(MAX_PAUSE);
+    }
+
+    /// Handles what happens on the connection to the server.
+    pub(super) fn handle(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        config: &mut CameraConfig,
+        rng: &mut ChaCha12Rng,
+        event: LinkEvent,
+    ) -> Vec<RegistrationNews> {
+        let server = self.server;
+        match event {
+            LinkEvent::Connected { peer, .. } => {
+                let mut news = Vec::new();
+                if let Some(known) = config.servers.get_mut(server)
+                    && known.key.is_none()
+                {
+                    known.key = Some(peer);
+                    news.push(RegistrationNews::ServerKey { server, key: peer });
+                }
+                self.begin(link, config, peer);
+                news
+            }
+            LinkEvent::Lost(reason) => {
+                self.attempt = None;
+                self.back_off(now, rng);
+                vec![RegistrationNews::Lost { server, reason: reason.to_string() }]
+            }
+            LinkEvent::Readable(stream) => self.receive(now, link, rng, stream),
+            _ => Vec::new(),
+        }
+    }
+
+    fn begin(&mut self, link: &mut Link, config: &CameraConfig, peer: PublicKey) {
+        let (Some(attempt), Some(server)) = (&mut self.attempt, config.servers.get(self.server)) else {
+            return;
+        };
+        let Some(quic) = link.quic(attempt.conn) else { return };
+        let Some(stream) = quic.streams().open(Dir::Bi) else { return };
+        let (client, hello) = RegisterClient::new(
+            config.secret.clone(),
+            config.epoch,
+            peer,
+            server.app_key.clone(),
+            &config.product,
+            &config.name,
+        );
+        // A new stream takes a message of 1 KiB at most whole.
+        let _ = write(quic, stream, &mut [Bytes::from(hello)]);
+        attempt.exchange = Some((stream, client));
+    }
+
+    fn receive(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        rng: &mut ChaCha12Rng,
+        stream: StreamId,
+    ) -> Vec<RegistrationNews> {
+        let server = self.server;
+        let mut news = Vec::new();
+        let Some(attempt) = &mut self.attempt else { return news };
+        let Some((id, client)) = attempt.exchange.as_mut().filter(|(id, _)| *id == stream) else {
+            return news;
+        };
+        let Some(quic) = link.quic(attempt.conn) else { return news };
+        let mut outcomes = Vec::new();
+        let mut failed = None;
+        let ended = read(quic, *id, 16 * 1024, |data| {
+            if failed.is_none() {
+                match client.receive(&data) {
+                    Ok(more) => outcomes.extend(more),
+                    Err(e) => failed = Some(e.to_string()),
+                }
+            }
+        });
+        if !matches!(ended, ReadEnd::Blocked) && failed.is_none() && outcomes.is_empty() {
+            failed = Some("the server ended the registration".to_owned());
+        }
+        let mut registered = None;
+        let mut refused = None;
+        for outcome in outcomes {
+            match outcome {
+                ClientOutcome::Send(bytes) => {
+                    let _ = write(quic, stream, &mut [Bytes::from(bytes)]);
+                }
+                ClientOutcome::Registered { observed, .. } => registered = Some(observed),
+                ClientOutcome::Refused { code, text } => refused = Some(format!("{code}: {text}")),
+                ClientOutcome::Draining => failed = Some("the server is about to stop".to_owned()),
+            }
+        }
+        if let Some(observed) = registered {
+            attempt.until = None;
+            self.pause = FIRST_PAUSE;
+            if let Some(old) = self.relay.replace(attempt.addr)
+                && old != attempt.addr
+            {
+                link.set_relay_server(old, false);
+            }
+            link.set_relay_server(attempt.addr, true);
+            link.add_observed_address(now, observed);
+            news.push(RegistrationNews::Registered { server, observed });
+        }
+        if let Some(reason) = failed.as_ref().or(refused.as_ref()) {
+            if let Some(attempt) = self.attempt.take() {
+                if let Some(quic) = link.quic(attempt.conn) {
+                    end(quic, stream, None);
+                }
+                link.close(now, attempt.conn, super::CLOSE_OK, "registration failed");
+            }
+            if refused.is_some() {
+                self.retry_at = Some(now + REFUSED_PAUSE);
+                news.push(RegistrationNews::Refused { server, reason: reason.clone() });
+            } else {
+                self.back_off(now, rng);
+                news.push(RegistrationNews::Lost { server, reason: reason.clone() });
+            }
+        }
+        news
+    }
+}

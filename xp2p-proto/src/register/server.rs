@@ -1,0 +1,187 @@
+//! The server's side of a registration.
+
+use super::admission::AppKeys;
+use super::message::{Hello, Message, MessageReader, RefuseCode, RegisterError, Registered};
+use super::transcript;
+use crate::keys::{PublicKey, Ticket};
+
+/// What the server has to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerOutcome {
+    /// Send these bytes.
+    Send(Vec<u8>),
+    /// The camera has proven all it has to. Answer with [`RegisterServer::registered`] or
+    /// [`RegisterServer::refusal`].
+    Accepted {
+        /// Its ticket.
+        ticket: Ticket,
+        /// Product id.
+        product: String,
+        /// Device name.
+        name: String,
+    },
+    /// The camera is not let in.
+    Refused {
+        /// Why.
+        code: RefuseCode,
+        /// In words.
+        text: String,
+        /// What to send.
+        reply: Vec<u8>,
+    },
+}
+
+#[derive(Debug)]
+enum State {
+    New,
+    Challenged(Hello),
+    Done,
+}
+
+/// The server's side.
+#[derive(Debug)]
+pub struct RegisterServer {
+    server: PublicKey,
+    camera: PublicKey,
+    challenge: [u8; 32],
+    /// The camera is let in without an app key.
+    admitted: bool,
+    reader: MessageReader,
+    state: State,
+}
+
+impl RegisterServer {
+    /// Waits for the camera that has proven `camera` to say what it wants. `challenge` must be random and used once;
+    /// `admitted` tells whether it may come in without an app key.
+    pub fn new(server: PublicKey, camera: PublicKey, challenge: [u8; 32], admitted: bool) -> Self {
+        Self { server, camera, challenge, admitted, reader: MessageReader::default(), state: State::New }
+    }
+
+    /// The answer to an accepted camera.
+    pub fn registered(registered: &Registered) -> Vec<u8> {
+        Message::Registered(*registered).encode()
+    }
+
+    /// The answer to a camera that cannot be let in.
+    pub fn refusal(code: RefuseCode) -> Vec<u8> {
+        Message::Refused { code, text: code.to_string() }.encode()
+    }
+
+    /// Takes in what the camera sends.
+    ///
+    /// # Errors
+    ///
+    /// The camera broke the protocol.
+    pub fn receive(&mut self, data: &[u8], keys: &AppKeys) -> Result<Vec<ServerOutcome>, RegisterError> {
+        self.reader.push(data)?.into_iter().map(|message| self.handle(message, keys)).collect()
+    }
+
+    fn handle(&mut self, message: Message, keys: &AppKeys) -> Result<ServerOutcome, RegisterError> {
+        match (std::mem::replace(&mut self.state, State::Done), message) {
+            (State::New, Message::Hello(hello)) => {
+                if Ticket::new(&self.camera, &hello.nonce) != hello.ticket {
+                    return Ok(refused(RefuseCode::WrongTicket));
+                }
+                self.state = State::Challenged(hello);
+                Ok(ServerOutcome::Send(Message::Challenge(self.challenge).encode()))
+            }
+            (State::Challenged(hello), Message::Proof { signature, mac }) => {
+                let signed = transcript(&self.challenge, &self.server, &hello.ticket);
+                if !self.camera.verify(&signed, &signature) {
+                    return Ok(refused(RefuseCode::WrongSignature));
+                }
+                let authenticated = transcript(&self.challenge, &self.camera, &hello.ticket);
+                let refusal = match keys.get(&hello.app_id) {
+                    // Whoever names a key must know it, even where none is needed: a typing error should show.
+                    Some(key) if !key.verify(&authenticated, &mac) => Some(RefuseCode::WrongAppKey),
+                    Some(_) => None,
+                    None if self.admitted => None,
+                    None if hello.app_id.is_empty() => Some(RefuseCode::NotAllowed),
+                    None => Some(RefuseCode::UnknownApp),
+                };
+                Ok(match refusal {
+                    Some(code) => refused(code),
+                    None => ServerOutcome::Accepted {
+                        ticket: hello.ticket,
+                        product: hello.product,
+                        name: hello.name,
+                    },
+                })
+            }
+            (_, message) => Err(RegisterError::Order { kind: message.kind() }),
+        }
+    }
+}
+
+fn refused(code: RefuseCode) -> ServerOutcome {
+    ServerOutcome::Refused { code, text: code.to_string(), reply: RegisterServer::refusal(code) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::SecretKey;
+    use crate::register::{AppKey, ClientOutcome, RegisterClient};
+
+    fn secret(n: u8) -> SecretKey {
+        SecretKey::from_bytes([n; 32])
+    }
+
+    fn keys() -> AppKeys {
+        let mut keys = AppKeys::default();
+        keys.insert(AppKey::new("app", "secret"));
+        keys
+    }
+
+    fn exchange(app_key: Option<AppKey>, admitted: bool, signer: u8, believed_server: u8) -> ServerOutcome {
+        let mut server = RegisterServer::new(secret(2).public(), secret(1).public(), [7; 32], admitted);
+        let (mut client, hello) =
+            RegisterClient::new(secret(signer), 0, secret(believed_server).public(), app_key, "p", "n");
+        let first = server.receive(&hello, &keys()).unwrap().remove(0);
+        let ServerOutcome::Send(challenge) = first else { return first };
+        let ClientOutcome::Send(proof) = client.receive(&challenge).unwrap().remove(0) else { panic!() };
+        server.receive(&proof, &keys()).unwrap().remove(0)
+    }
+
+    fn code(outcome: &ServerOutcome) -> Option<RefuseCode> {
+        match outcome {
+            ServerOutcome::Refused { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn each_wrong_proof_is_refused_for_its_own_reason() {
+        let right = Some(AppKey::new("app", "secret"));
+        assert!(matches!(exchange(right.clone(), false, 1, 2), ServerOutcome::Accepted { .. }));
+        assert!(matches!(exchange(None, true, 1, 2), ServerOutcome::Accepted { .. }));
+        assert_eq!(code(&exchange(None, false, 1, 2)), Some(RefuseCode::NotAllowed));
+        assert_eq!(
+            code(&exchange(Some(AppKey::new("app", "wrong")), true, 1, 2)),
+            Some(RefuseCode::WrongAppKey)
+        );
+        assert_eq!(
+            code(&exchange(Some(AppKey::new("other", "secret")), false, 1, 2)),
+            Some(RefuseCode::UnknownApp)
+        );
+        assert_eq!(
+            code(&exchange(right.clone(), false, 3, 2)),
+            Some(RefuseCode::WrongTicket),
+            "ticket of another key"
+        );
+        assert_eq!(
+            code(&exchange(right, false, 1, 4)),
+            Some(RefuseCode::WrongSignature),
+            "for another server"
+        );
+    }
+
+    #[test]
+    fn messages_out_of_order_are_refused() {
+        let mut server = RegisterServer::new(secret(2).public(), secret(1).public(), [7; 32], true);
+        let proof = Message::Proof { signature: [0; 64], mac: [0; 32] };
+        assert_eq!(server.receive(&proof.encode(), &keys()), Err(RegisterError::Order { kind: 3 }));
+        let (mut client, _) = RegisterClient::new(secret(1), 0, secret(2).public(), None, "", "");
+        assert_eq!(client.receive(&Message::Draining.encode()), Err(RegisterError::Order { kind: 6 }));
+    }
+}

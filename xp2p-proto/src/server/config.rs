@@ -1,0 +1,60 @@
+//! What a server needs to know at construction.
+
+use std::net::SocketAddr;
+
+use crate::keys::SecretKey;
+use crate::link::{ConnectError, Entropy};
+use crate::register::{Admission, AppKeys};
+use crate::server::relay::RelayConfig;
+
+/// Configuration of a [`Server`](super::Server).
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Its identity, which cameras and viewers pin.
+    pub secret: SecretKey,
+    /// All its randomness.
+    pub entropy: Entropy,
+    /// Who may register cameras.
+    pub admission: Admission,
+    /// The secrets of those who may, by id.
+    pub app_keys: AppKeys,
+    /// Limits of the relay.
+    pub relay: RelayConfig,
+    /// Most cameras. Default 10,000.
+    pub max_cameras: usize,
+    /// The address that the main socket listens on, as clients see it.
+    pub local: SocketAddr,
+    /// The second socket, for NAT diagnosis only (RFC 5780).
+    pub alternative: Option<SocketAddr>,
+    /// Most STUN answers per second. Default 1,000.
+    pub stun_rate: u32,
+    /// Whether the driver's sockets set "don't fragment". Default true.
+    pub path_mtu_discovery: bool,
+}
+
+impl ServerConfig {
+    /// The defaults for one identity.
+    pub fn new(secret: SecretKey, entropy: Entropy, local: SocketAddr) -> Self {
+        Self {
+            secret,
+            entropy,
+            admission: Admission::LoopbackOnly,
+            app_keys: AppKeys::default(),
+            relay: RelayConfig::default(),
+            max_cameras: 10_000,
+            local,
+            alternative: None,
+            stun_rate: 1_000,
+            path_mtu_discovery: true,
+        }
+    }
+}
+
+/// Why a server could not be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// TLS or QUIC refused the configuration.
+    #[error(transparent)]
+    Link(ConnectError),
+}

@@ -1,0 +1,282 @@
+//! The machine: sorts datagrams, carries relayed ones, keeps registrations.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+use rand_chacha::ChaCha12Rng;
+
+use super::config::{ServerConfig, ServerError};
+use super::event::{ServerEvent, ServerStats};
+use super::registrations::{Context, Registrations};
+use super::relay::{ForwardOutcome, OpenOutcome, Relay};
+use crate::keys::PublicKey;
+use crate::link::{Link, LinkConfig};
+use crate::machine::{Datagram, Machine, Transmit};
+use crate::register::SERVER_ALPN;
+use crate::wire::{FORWARD_HEADER_LEN, Frame, Kind, OPEN_HEADER_LEN, forward_header};
+
+/// Most datagrams that wait to be sent; more are dropped and counted.
+const MAX_QUEUE: usize = 4096;
+/// Most datagrams of one destination in a batch.
+const MAX_BATCH: usize = 16;
+/// How often registrations are looked at.
+const CHECK: Duration = Duration::from_millis(500);
+
+#[derive(Debug)]
+struct Outgoing {
+    local: Option<SocketAddr>,
+    remote: SocketAddr,
+    data: BytesMut,
+}
+
+/// A server.
+#[derive(Debug)]
+pub struct Server {
+    config: ServerConfig,
+    link: Link,
+    relay: Relay,
+    registrations: Registrations,
+    rng: ChaCha12Rng,
+    queue: VecDeque<Outgoing>,
+    events: VecDeque<ServerEvent>,
+    next_check: Option<Instant>,
+    stats: ServerStats,
+    closing: bool,
+}
+
+impl Server {
+    /// Makes a server.
+    ///
+    /// # Errors
+    ///
+    /// When TLS refuses the key.
+    pub fn new(config: ServerConfig, now: Instant) -> Result<Self, ServerError> {
+        let mut link = LinkConfig::new(config.secret.clone(), config.entropy.clone());
+        link.accept = vec![SERVER_ALPN];
+        link.max_connections = config.max_cameras.saturating_mul(2).max(64);
+        link.max_relay_flows = 0;
+        link.report_addresses = true;
+        link.pin_local_address = true;
+        link.path_mtu_discovery = config.path_mtu_discovery;
+        link.idle_timeout = Duration::from_secs(10);
+        link.max_uni_streams = 1;
+        link.max_bidi_streams = 4;
+        link.receive_window = 64 * 1024;
+        Ok(Self {
+            link: Link::new(link).map_err(ServerError::Link)?,
+            relay: Relay::new(config.relay, config.entropy.rng("relay"), now),
+            registrations: Registrations::default(),
+            rng: config.entropy.rng("server"),
+            queue: VecDeque::new(),
+            events: VecDeque::new(),
+            next_check: None,
+            stats: ServerStats::default(),
+            closing: false,
+            config,
+        })
+    }
+
+    /// The server's key.
+    pub fn key(&self) -> PublicKey {
+        self.config.secret.public()
+    }
+
+    /// Counters and present numbers.
+    pub fn stats(&self) -> ServerStats {
+        let relay = self.relay.stats();
+        ServerStats {
+            cameras: self.registrations.cameras(),
+            flows: self.relay.flows(),
+            connections: self.link.connections(),
+            registered: self.registrations.registered,
+            refused: self.registrations.refused,
+            relayed_datagrams: relay.forwarded_datagrams,
+            relayed_bytes: relay.forwarded_bytes,
+            relay_drops: relay.dropped,
+            ..self.stats
+        }
+    }
+
+    /// Takes no new flows any more, so that the server can be stopped once the present ones are gone.
+    pub fn drain(&mut self) {
+        self.relay.drain();
+    }
+
+    /// Closes all connections. Drain the machine after it.
+    pub fn shutdown(&mut self, now: Instant) {
+        self.closing = true;
+        self.relay.drain();
+        self.registrations.close_all(now, &mut self.link, "the server stops");
+    }
+
+    /// Whether nothing is left to do after [`shutdown`](Self::shutdown).
+    pub fn is_closed(&self) -> bool {
+        self.closing && self.link.connections() == 0
+    }
+
+    fn enqueue(&mut self, local: Option<SocketAddr>, remote: SocketAddr, data: BytesMut) {
+        if self.queue.len() >= MAX_QUEUE {
+            self.stats.relay_drops += 1;
+        } else {
+            self.queue.push_back(Outgoing { local, remote, data });
+        }
+    }
+
+    fn send_frame(&mut self, remote: SocketAddr, frame: &Frame<'_>) {
+        let mut data = Vec::with_capacity(64);
+        frame.encode(&mut data);
+        self.enqueue(None, remote, BytesMut::from(&data[..]));
+    }
+
+    fn handle_frame(&mut self, now: Instant, datagram: Datagram) {
+        let source = canonical(datagram.remote);
+        let mut data = datagram.payload;
+        match Frame::parse(&data) {
+            Ok(Frame::Open { ticket, payload }) => {
+                // Only QUIC is carried: nobody can reach anything else of a camera through us.
+                if payload.first().map(|b| Kind::of(*b)) != Some(Kind::Quic) {
+                    self.stats.bad_frames += 1;
+                    return;
+                }
+                match self.relay.open(now, source, ticket, payload.len()) {
+                    OpenOutcome::Forward { to, flow, opened } => {
+                        data.advance(OPEN_HEADER_LEN - FORWARD_HEADER_LEN);
+                        data[..FORWARD_HEADER_LEN].copy_from_slice(&forward_header(flow));
+                        self.enqueue(None, to, data);
+                        self.send_frame(source, &Frame::Opened { ticket, flow: opened, observed: source });
+                    }
+                    OpenOutcome::Refuse(reason) => {
+                        self.send_frame(source, &Frame::Refused { ticket, reason })
+                    }
+                    OpenOutcome::Drop => {}
+                }
+            }
+            Ok(Frame::Forward { flow, payload }) => {
+                if payload.first().map(|b| Kind::of(*b)) != Some(Kind::Quic) {
+                    self.stats.bad_frames += 1;
+                    return;
+                }
+                match self.relay.forward(now, source, flow, payload.len()) {
+                    ForwardOutcome::Forward { to, flow } => {
+                        data[..FORWARD_HEADER_LEN].copy_from_slice(&forward_header(flow));
+                        self.enqueue(None, to, data);
+                    }
+                    ForwardOutcome::SendCookie { cookie } => {
+                        self.send_frame(source, &Frame::Cookie { flow, cookie })
+                    }
+                    ForwardOutcome::UnknownFlow => self.send_frame(source, &Frame::UnknownFlow { flow }),
+                    ForwardOutcome::Drop => {}
+                }
+            }
+            Ok(Frame::CookieEcho { flow, cookie }) => {
+                if let Some((ticket, flow)) = self.relay.cookie_echo(now, source, flow, &cookie) {
+                    self.send_frame(source, &Frame::Opened { ticket, flow, observed: source });
+                }
+            }
+            Ok(_) | Err(_) => self.stats.bad_frames += 1,
+        }
+    }
+
+    fn with_registrations(&mut self, now: Instant, act: impl FnOnce(&mut Registrations, &mut Context<'_>)) {
+        let mut context = Context {
+            now,
+            link: &mut self.link,
+            relay: &mut self.relay,
+            config: &self.config,
+            rng: &mut self.rng,
+            events: &mut self.events,
+        };
+        act(&mut self.registrations, &mut context);
+    }
+
+    fn handle_link_events(&mut self, now: Instant) {
+        while let Some((conn, event)) = self.link.poll_event() {
+            self.with_registrations(now, |registrations, context| registrations.handle(context, conn, event));
+        }
+        if self.registrations.is_empty() {
+            self.next_check = None;
+        } else {
+            self.next_check.get_or_insert(now + CHECK);
+        }
+    }
+}
+
+/// IPv4 addresses that came over an IPv6 socket are IPv4 addresses.
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+impl Machine for Server {
+    type Event = ServerEvent;
+
+    fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
+        let Some(&first) = datagram.payload.first() else { return };
+        match Kind::of(first) {
+            Kind::Quic => {
+                self.link.handle_datagram(now, datagram);
+                self.handle_link_events(now);
+            }
+            Kind::Frame => self.handle_frame(now, datagram),
+            Kind::Stun => self.stats.unknown_datagrams += 1,
+            Kind::Unknown => self.stats.unknown_datagrams += 1,
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.link.handle_timeout(now);
+        self.relay.handle_timeout(now);
+        if self.next_check.is_some_and(|at| at <= now) {
+            self.next_check = None;
+            self.with_registrations(now, Registrations::check);
+        }
+        self.handle_link_events(now);
+    }
+
+    fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<Transmit> {
+        let Some(first) = self.queue.pop_front() else { return self.link.poll_transmit(now, buf) };
+        buf.extend_from_slice(&first.data);
+        let segment = first.data.len();
+        let mut count = 1;
+        // Datagrams of one flow come in batches, and go out in batches: as long as each is as long as the first, and
+        // the last one at most that long.
+        while count < MAX_BATCH
+            && let Some(next) = self.queue.front()
+            && next.remote == first.remote
+            && next.local == first.local
+            && next.data.len() <= segment
+            && buf.len() + next.data.len() <= usize::from(u16::MAX)
+        {
+            let last = next.data.len() < segment;
+            buf.extend_from_slice(&next.data);
+            self.queue.pop_front();
+            count += 1;
+            if last {
+                break;
+            }
+        }
+        Some(Transmit {
+            local: first.local,
+            remote: first.remote,
+            ecn: None,
+            size: buf.len(),
+            segment_size: (count > 1).then_some(segment),
+        })
+    }
+
+    fn poll_event(&mut self) -> Option<ServerEvent> {
+        self.events.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        [self.link.poll_timeout(), self.relay.poll_timeout(), self.next_check].into_iter().flatten().min()
+    }
+
+    fn set_wall_clock(&mut self, _now: Instant, _unix: Duration) {}
+
+    fn set_local_addresses(&mut self, now: Instant, addrs: &[SocketAddr]) {
+        self.link.set_local_addresses(now, addrs);
+        self.handle_link_events(now);
+    }
+}

@@ -1,0 +1,16 @@
+//! The server: brings viewers to cameras, and carries their packets until they reach each other directly.
+//!
+//! A [`Server`] is driven as [`Machine`](crate::machine::Machine) says. Nothing that it holds needs to survive a
+//! restart: cameras register again within seconds, and sessions that are direct do not notice.
+
+mod config;
+mod cookie;
+mod event;
+mod limits;
+mod machine;
+mod registrations;
+pub mod relay;
+
+pub use self::config::{ServerConfig, ServerError};
+pub use self::event::{ServerEvent, ServerStats};
+pub use self::machine::Server;

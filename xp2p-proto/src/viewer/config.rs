@@ -1,0 +1,76 @@
+//! What a viewer needs to know.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::flv::Limits;
+use crate::info::Xp2pInfo;
+use crate::keys::SecretKey;
+use crate::link::{ConnectError, Entropy};
+use crate::request::RequestError;
+
+/// Configuration of a [`Viewer`](super::Viewer).
+#[derive(Debug, Clone)]
+pub struct ViewerConfig {
+    /// Its identity. A fresh one per process will do: what it may see is in the capability.
+    pub secret: SecretKey,
+    /// All its randomness.
+    pub entropy: Entropy,
+    /// Most services at a time. Default 64.
+    pub max_services: usize,
+    /// Most streams of one service at a time. Default 16.
+    pub max_streams: usize,
+    /// How long a service tries to come back before it reports `disconnect` (decision 11). Default 30 s.
+    pub patience: Duration,
+    /// Latency budget of live streams; the camera is asked to keep to it as well. Default 2 s (decision 12).
+    pub latency: Duration,
+    /// Limits on the tags that cameras send.
+    pub limits: Limits,
+    /// Whether the driver's socket sets "don't fragment". Default true.
+    pub path_mtu_discovery: bool,
+}
+
+impl ViewerConfig {
+    /// The defaults.
+    pub fn new(secret: SecretKey, entropy: Entropy) -> Self {
+        Self {
+            secret,
+            entropy,
+            max_services: 64,
+            max_streams: 16,
+            patience: Duration::from_secs(30),
+            latency: Duration::from_secs(2),
+            limits: Limits::default(),
+            path_mtu_discovery: true,
+        }
+    }
+}
+
+/// A camera to connect to.
+#[derive(Debug, Clone)]
+pub struct ServiceConfig {
+    /// Its xp2pInfo.
+    pub info: Xp2pInfo,
+    /// The addresses of its servers, names resolved.
+    pub servers: Vec<SocketAddr>,
+}
+
+/// Why a call of a [`Viewer`](super::Viewer) failed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ViewerError {
+    /// Too many services or streams.
+    #[error("too many services or streams are open already")]
+    TooMany,
+    /// There is no such service.
+    #[error("there is no such service; it was stopped or has ended")]
+    NoService,
+    /// A parameter of the request is not allowed.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The connection could not be started.
+    #[error(transparent)]
+    Link(ConnectError),
+}

@@ -1,0 +1,98 @@
+//! What a viewer tells its application.
+
+use std::time::Duration;
+
+use crate::error::ErrorCode;
+use crate::link::PathKind;
+use crate::live::{LiveItem, ReceiverStats};
+use crate::request::ResponseHead;
+
+/// Names a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceId(pub(super) u64);
+
+/// Names a stream of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamKey {
+    /// Its service.
+    pub service: ServiceId,
+    pub(super) number: u64,
+}
+
+/// News of a viewer. The names are those of the plug-ins' service events where they have one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ViewerEvent {
+    /// The camera has proven its key. Comes again after a reconnection.
+    Connected {
+        /// Which service.
+        service: ServiceId,
+        /// First round-trip time.
+        rtt: Duration,
+    },
+    /// Data comes another way.
+    Path {
+        /// Which service.
+        service: ServiceId,
+        /// Which way.
+        kind: PathKind,
+    },
+    /// The connection is gone; the service tries to come back.
+    Reconnecting {
+        /// Which service.
+        service: ServiceId,
+        /// Why.
+        reason: String,
+    },
+    /// The service is over: nothing was heard for too long, or the camera does not want us. Last event of a service.
+    Disconnect {
+        /// Which service.
+        service: ServiceId,
+        /// The documented code that fits best.
+        code: ErrorCode,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A request went out.
+    Request {
+        /// Which stream.
+        stream: StreamKey,
+    },
+    /// The response head is here: status and headers. Other statuses than 200 are followed by `Close`.
+    Parsed {
+        /// Which stream.
+        stream: StreamKey,
+        /// Status and headers.
+        head: ResponseHead,
+    },
+    /// Media.
+    Media {
+        /// Which stream.
+        stream: StreamKey,
+        /// Configuration or tag.
+        item: LiveItem,
+    },
+    /// The camera has ended the stream in order. Last event of a stream.
+    Eof {
+        /// Which stream.
+        stream: StreamKey,
+    },
+    /// The stream has ended otherwise. Last event of a stream.
+    Close {
+        /// Which stream.
+        stream: StreamKey,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Counters of one stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StreamStats {
+    /// From the start of the service to the first byte of a response.
+    pub first_byte: Option<Duration>,
+    /// From the start of the service to the first whole keyframe.
+    pub first_keyframe: Option<Duration>,
+    /// What was received.
+    pub received: ReceiverStats,
+}

@@ -1,0 +1,185 @@
+//! The viewer: connects to cameras and receives what they send.
+//!
+//! A [`Viewer`] is driven as [`Machine`] says and holds any number of services, one per camera. A service connects
+//! through the camera's servers, moves to a direct path as soon as there is one, and comes back by itself when the
+//! network or the camera was gone for a while.
+
+mod config;
+mod event;
+mod service;
+mod stream;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+pub use self::config::{ServiceConfig, ViewerConfig, ViewerError};
+pub use self::event::{ServiceId, StreamKey, StreamStats, ViewerEvent};
+
+use self::service::Service;
+use crate::link::{Link, LinkConfig, LinkStats, PathInfo, PathTotals};
+use crate::machine::{Datagram, Machine, Transmit};
+use crate::request::Live as LiveRequest;
+
+/// A viewer of any number of cameras.
+#[derive(Debug)]
+pub struct Viewer {
+    config: ViewerConfig,
+    link: Link,
+    services: BTreeMap<ServiceId, Service>,
+    next_service: u64,
+    events: VecDeque<ViewerEvent>,
+}
+
+impl Viewer {
+    /// Makes a viewer.
+    ///
+    /// # Errors
+    ///
+    /// When TLS refuses the key.
+    pub fn new(config: ViewerConfig) -> Result<Self, ViewerError> {
+        let mut link = LinkConfig::new(config.secret.clone(), config.entropy.clone());
+        link.max_connections = config.max_services;
+        link.max_relay_flows = config.max_services * 2;
+        link.path_mtu_discovery = config.path_mtu_discovery;
+        link.idle_timeout = config.patience;
+        let link = Link::new(link).map_err(ViewerError::Link)?;
+        Ok(Self { config, link, services: BTreeMap::new(), next_service: 0, events: VecDeque::new() })
+    }
+
+    /// Begins to connect to a camera. Streams may be started at once.
+    ///
+    /// # Errors
+    ///
+    /// [`ViewerError`]: no address, too many services.
+    pub fn start_service(&mut self, now: Instant, config: ServiceConfig) -> Result<ServiceId, ViewerError> {
+        if self.services.len() >= self.config.max_services {
+            return Err(ViewerError::TooMany);
+        }
+        let id = ServiceId(self.next_service);
+        let mut service = Service::new(id, config, &self.config, now);
+        service.connect(now, &mut self.link, &mut self.events).map_err(ViewerError::Link)?;
+        self.next_service += 1;
+        self.services.insert(id, service);
+        Ok(id)
+    }
+
+    /// Ends a service with all its streams.
+    pub fn stop_service(&mut self, now: Instant, id: ServiceId) {
+        if let Some(mut service) = self.services.remove(&id) {
+            service.close(now, &mut self.link, "the viewer left");
+        }
+    }
+
+    /// Asks for a live stream.
+    ///
+    /// # Errors
+    ///
+    /// [`ViewerError::NoService`], [`ViewerError::TooMany`].
+    pub fn start_live(
+        &mut self,
+        now: Instant,
+        id: ServiceId,
+        request: LiveRequest,
+    ) -> Result<StreamKey, ViewerError> {
+        let service = self.services.get_mut(&id).ok_or(ViewerError::NoService)?;
+        service.start_live(now, &mut self.link, request, &mut self.events)
+    }
+
+    /// Ends a stream. No more of it will come.
+    pub fn stop_stream(&mut self, key: StreamKey) {
+        if let Some(service) = self.services.get_mut(&key.service) {
+            service.stop_stream(&mut self.link, key);
+        }
+    }
+
+    /// Counters of a stream, over all its reconnections.
+    pub fn stream_stats(&self, key: StreamKey) -> Option<StreamStats> {
+        self.services.get(&key.service)?.stream_stats(key)
+    }
+
+    /// Paths of a service's connection at present.
+    pub fn paths(&mut self, id: ServiceId) -> Vec<PathInfo> {
+        let conn = self.services.get(&id).and_then(Service::conn);
+        conn.map(|c| self.link.paths(c)).unwrap_or_default()
+    }
+
+    /// Bytes of a service by kind of path, over all its connections.
+    pub fn totals(&mut self, id: ServiceId) -> PathTotals {
+        let Some(service) = self.services.get(&id) else { return PathTotals::default() };
+        service.totals(&mut self.link)
+    }
+
+    /// What the link dropped and why.
+    pub fn link_stats(&self) -> LinkStats {
+        self.link.stats()
+    }
+
+    /// The network below has changed in a way that the local addresses do not show.
+    pub fn network_changed(&mut self, now: Instant) {
+        self.link.network_changed(now);
+        self.handle_link_events(now);
+    }
+
+    /// Closes everything. Drain the machine after it.
+    pub fn shutdown(&mut self, now: Instant) {
+        for (_, mut service) in std::mem::take(&mut self.services) {
+            service.close(now, &mut self.link, "the viewer stops");
+        }
+    }
+
+    /// Whether nothing is left to do after [`shutdown`](Self::shutdown).
+    pub fn is_closed(&self) -> bool {
+        self.services.is_empty() && self.link.connections() == 0
+    }
+
+    fn handle_link_events(&mut self, now: Instant) {
+        while let Some((conn, event)) = self.link.poll_event() {
+            if let Some(service) = self.services.values_mut().find(|s| s.conn() == Some(conn)) {
+                service.handle(now, &mut self.link, event, &mut self.events);
+            }
+        }
+    }
+}
+
+impl Machine for Viewer {
+    type Event = ViewerEvent;
+
+    fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
+        self.link.handle_datagram(now, datagram);
+        self.handle_link_events(now);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.link.handle_timeout(now);
+        self.handle_link_events(now);
+        for service in self.services.values_mut() {
+            service.handle_timeout(now, &mut self.link, &mut self.events);
+        }
+    }
+
+    fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<Transmit> {
+        self.link.poll_transmit(now, buf)
+    }
+
+    fn poll_event(&mut self) -> Option<ViewerEvent> {
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        self.services.values_mut().find_map(|s| s.poll_media(&mut self.link, &mut self.events))
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let services = self.services.values().filter_map(Service::next).min();
+        [self.link.poll_timeout(), services].into_iter().flatten().min()
+    }
+
+    fn set_wall_clock(&mut self, _now: Instant, _unix: Duration) {
+        // Whether a capability has expired is for the camera to say; its clock counts.
+    }
+
+    fn set_local_addresses(&mut self, now: Instant, addrs: &[SocketAddr]) {
+        self.link.set_local_addresses(now, addrs);
+        self.handle_link_events(now);
+    }
+}

@@ -1,0 +1,570 @@
+//! One camera as a viewer sees it: the connection, the streams on it, and how it comes back.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::config::{ServiceConfig, ViewerConfig, ViewerError};
+use super::event::{ServiceId, StreamKey, StreamStats, ViewerEvent};
+use super::stream::{State, Stream};
+use crate::camera::{CLOSE_OK, CLOSE_REVOKED, VIEWER_ALPN};
+use crate::error::ErrorCode;
+use crate::link::stream::{ReadEnd, end, read, stop, write};
+use crate::link::{ConnId, ConnectError, Dir, Link, LinkEvent, LostReason, PathTotals, StreamId};
+use crate::live::{LATE, MAX_HEAD, StreamHead, StreamKind};
+use crate::request::{HeadReader, Live as LiveRequest};
+use crate::wire::RefuseReason;
+
+/// Pauses between attempts to come back. The last one repeats.
+const PAUSES: [Duration; 5] = [
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
+/// An attempt that has not connected after this long makes room for the next, which asks all servers again.
+const ATTEMPT: Duration = Duration::from_secs(8);
+/// A server that does not know a camera gets this long until it is believed: the camera may be registering.
+const UNKNOWN_GRACE: Duration = Duration::from_secs(3);
+/// Bytes that are read from one stream before others get their turn.
+const READ_SLICE: usize = 64 * 1024;
+
+/// A unidirectional stream of the camera.
+#[derive(Debug)]
+enum Uni {
+    /// Its head is not whole.
+    Head(Vec<u8>),
+    /// Media of a stream of ours.
+    Media { stream: u64, kind: StreamKind, number: u64 },
+}
+
+#[derive(Debug)]
+pub(super) struct Service {
+    id: ServiceId,
+    config: ServiceConfig,
+    viewer: ViewerConfig,
+    conn: Option<ConnId>,
+    connected: bool,
+    started: Instant,
+    /// Since when there is no connection.
+    down_since: Option<Instant>,
+    attempt_until: Option<Instant>,
+    retry_at: Option<Instant>,
+    retries: usize,
+    refused: Option<(RefuseReason, Instant)>,
+    ever_connected: bool,
+    over: bool,
+    streams: BTreeMap<u64, Stream>,
+    next_stream: u64,
+    uni: BTreeMap<StreamId, Uni>,
+    /// Streams with data that was not read because too much is held.
+    unread: BTreeSet<StreamId>,
+    /// Bytes of connections that are gone.
+    past: PathTotals,
+    /// Time of the last input.
+    now: Instant,
+}
+
+impl Service {
+    pub(super) fn new(id: ServiceId, config: ServiceConfig, viewer: &ViewerConfig, now: Instant) -> Self {
+        Self {
+            id,
+            config,
+            viewer: viewer.clone(),
+            conn: None,
+            connected: false,
+            started: now,
+            down_since: Some(now),
+            attempt_until: None,
+            retry_at: None,
+            retries: 0,
+            refused: None,
+            ever_connected: false,
+            over: false,
+            streams: BTreeMap::new(),
+            next_stream: 0,
+            uni: BTreeMap::new(),
+            unread: BTreeSet::new(),
+            past: PathTotals::default(),
+            now,
+        }
+    }
+
+    pub(super) fn conn(&self) -> Option<ConnId> {
+        self.conn
+    }
+
+    pub(super) fn totals(&self, link: &mut Link) -> PathTotals {
+        let now = self.conn.map(|c| link.totals(c)).unwrap_or_default();
+        self.past + now
+    }
+
+    pub(super) fn stream_stats(&self, key: StreamKey) -> Option<StreamStats> {
+        Some(self.streams.get(&key.number)?.stats())
+    }
+
+    pub(super) fn connect(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        _events: &mut VecDeque<ViewerEvent>,
+    ) -> Result<(), ConnectError> {
+        self.now = now;
+        let info = &self.config.info;
+        let conn =
+            link.connect_relayed(now, *info.camera(), *info.ticket(), &self.config.servers, VIEWER_ALPN)?;
+        self.conn = Some(conn);
+        self.connected = false;
+        self.attempt_until = Some(now + ATTEMPT);
+        self.retry_at = None;
+        Ok(())
+    }
+
+    pub(super) fn close(&mut self, now: Instant, link: &mut Link, reason: &str) {
+        if let Some(conn) = self.conn.take() {
+            link.close(now, conn, CLOSE_OK, reason);
+        }
+        self.over = true;
+    }
+
+    pub(super) fn start_live(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        request: LiveRequest,
+        events: &mut VecDeque<ViewerEvent>,
+    ) -> Result<StreamKey, ViewerError> {
+        if self.over {
+            return Err(ViewerError::NoService);
+        }
+        if self.streams.len() >= self.viewer.max_streams {
+            return Err(ViewerError::TooMany);
+        }
+        self.now = now;
+        let key = StreamKey { service: self.id, number: self.next_stream };
+        self.next_stream += 1;
+        let stream = Stream::new(key, request, &self.viewer);
+        stream.head(&self.viewer, None)?;
+        self.streams.insert(key.number, stream);
+        self.ask(link, events);
+        Ok(key)
+    }
+
+    pub(super) fn stop_stream(&mut self, link: &mut Link, key: StreamKey) {
+        let Some(stream) = self.streams.remove(&key.number) else { return };
+        let Some(quic) = self.conn.and_then(|c| link.quic(c)) else { return };
+        if let Some(id) = stream.stream_id() {
+            stop(quic, id, CLOSE_OK);
+        }
+        let gone: Vec<StreamId> = self
+            .uni
+            .iter()
+            .filter(|(_, u)| matches!(u, Uni::Media { stream, .. } if *stream == key.number))
+            .map(|(&id, _)| id)
+            .collect();
+        for id in gone {
+            stop(quic, id, CLOSE_OK);
+            self.uni.remove(&id);
+            self.unread.remove(&id);
+        }
+    }
+
+    /// Sends the requests that wait.
+    fn ask(&mut self, link: &mut Link, events: &mut VecDeque<ViewerEvent>) {
+        if !self.connected {
+            return;
+        }
+        let Some(quic) = self.conn.and_then(|c| link.quic(c)) else { return };
+        for stream in self.streams.values_mut().filter(|s| matches!(s.state, State::Waiting)) {
+            let Some(id) = quic.streams().open(Dir::Bi) else { return };
+            // Checked when the stream was started.
+            let Ok(head) = stream.head(&self.viewer, self.config.info.capability().cloned()) else {
+                continue;
+            };
+            let head = head.to_bytes();
+            // A head of at most 16 KiB fits into the windows of a new connection.
+            let _ = write(quic, id, &mut [bytes::Bytes::from(head)]);
+            end(quic, id, None);
+            stream.state = State::Asked(id, HeadReader::new());
+            events.push_back(ViewerEvent::Request { stream: stream.key });
+        }
+    }
+
+    pub(super) fn handle(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        event: LinkEvent,
+        events: &mut VecDeque<ViewerEvent>,
+    ) {
+        self.now = now;
+        match event {
+            LinkEvent::Connected { .. } => {
+                self.connected = true;
+                self.ever_connected = true;
+                self.down_since = None;
+                self.attempt_until = None;
+                self.refused = None;
+                self.retries = 0;
+                let rtt = self.conn.and_then(|c| link.rtt(c)).unwrap_or_default();
+                events.push_back(ViewerEvent::Connected { service: self.id, rtt });
+                self.ask(link, events);
+            }
+            LinkEvent::Lost(reason) => self.lost(now, link, reason, events),
+            LinkEvent::RelayRefused(reason) => {
+                if !self.connected {
+                    self.refused.get_or_insert((reason, now)).0 = reason;
+                }
+            }
+            LinkEvent::Path(kind) => events.push_back(ViewerEvent::Path { service: self.id, kind }),
+            LinkEvent::Available(Dir::Bi) => self.ask(link, events),
+            LinkEvent::Opened(Dir::Uni) => self.accept(link, events),
+            LinkEvent::Opened(Dir::Bi) => {
+                // Cameras open none in this version.
+                if let Some(quic) = self.conn.and_then(|c| link.quic(c)) {
+                    while let Some(id) = quic.streams().accept(Dir::Bi) {
+                        stop(quic, id, CLOSE_OK);
+                        end(quic, id, Some(CLOSE_OK));
+                    }
+                }
+            }
+            LinkEvent::Readable(id) if id.dir() == Dir::Uni => self.read_uni(link, id, events),
+            LinkEvent::Readable(id) => self.read_response(link, id, events),
+            _ => {}
+        }
+    }
+
+    fn lost(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        reason: LostReason,
+        events: &mut VecDeque<ViewerEvent>,
+    ) {
+        if let Some(conn) = self.conn.take() {
+            self.past = self.past + link.totals(conn);
+        }
+        self.reset_streams();
+        match reason {
+            LostReason::WrongKey => self.give_up(
+                events,
+                ErrorCode::Xp2pInfoInvalid,
+                "the camera could not prove that it holds the key in the xp2pInfo; get a new xp2pInfo from its owner"
+                    .to_owned(),
+            ),
+            LostReason::Closed { code, reason } if code == u64::from(CLOSE_REVOKED) => {
+                let text = format!("the camera ended the session: {reason}; get a new xp2pInfo from its owner");
+                self.give_up(events, ErrorCode::Xp2pInfoInvalid, text);
+            }
+            reason => {
+                let since = *self.down_since.get_or_insert(now);
+                let text = reason.to_string();
+                if now.saturating_duration_since(since) >= self.viewer.patience {
+                    self.give_up(events, ErrorCode::StreamStartFailed, format!("the connection is lost: {text}"));
+                } else {
+                    let pause = PAUSES[self.retries.min(PAUSES.len() - 1)];
+                    self.retries += 1;
+                    self.retry_at = Some(now + pause);
+                    self.attempt_until = None;
+                    events.push_back(ViewerEvent::Reconnecting { service: self.id, reason: text });
+                }
+            }
+        }
+    }
+
+    fn reset_streams(&mut self) {
+        self.connected = false;
+        self.uni.clear();
+        self.unread.clear();
+        for stream in self.streams.values_mut() {
+            stream.restart(&self.viewer);
+        }
+    }
+
+    fn give_up(&mut self, events: &mut VecDeque<ViewerEvent>, code: ErrorCode, reason: String) {
+        self.over = true;
+        self.retry_at = None;
+        self.attempt_until = None;
+        self.refused = None;
+        self.down_since = None;
+        for stream in std::mem::take(&mut self.streams).into_values() {
+            events.push_back(ViewerEvent::Close { stream: stream.key, reason: reason.clone() });
+        }
+        events.push_back(ViewerEvent::Disconnect { service: self.id, code, reason });
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        if self.over {
+            return None;
+        }
+        let refused = self.refused.map(|(_, at)| at + UNKNOWN_GRACE);
+        let patience = self.down_since.map(|at| at + self.viewer.patience);
+        [self.retry_at, self.attempt_until, refused, patience].into_iter().flatten().min()
+    }
+
+    pub(super) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        events: &mut VecDeque<ViewerEvent>,
+    ) {
+        if self.next().is_none_or(|at| at > now) {
+            return;
+        }
+        self.now = now;
+        let patience_over = self.down_since.is_some_and(|at| at + self.viewer.patience <= now);
+        let refused = self.refused.filter(|(_, at)| *at + UNKNOWN_GRACE <= now);
+        // A camera that was there a moment ago may be restarting; one that never was is not there.
+        if patience_over || (refused.is_some() && !self.ever_connected) {
+            if let Some(conn) = self.conn.take() {
+                self.past = self.past + link.totals(conn);
+                link.close(now, conn, CLOSE_OK, "no answer");
+            }
+            let (code, reason) = match self.refused {
+                Some((RefuseReason::UnknownTicket, _)) => {
+                    (ErrorCode::Xp2pInfoInvalid, RefuseReason::UnknownTicket.to_string())
+                }
+                Some((reason, _)) => (ErrorCode::StreamStartFailed, reason.to_string()),
+                None => (
+                    ErrorCode::StreamStartFailed,
+                    format!(
+                        "neither the camera nor its server answered for {} s; check the network, and that both run",
+                        self.viewer.patience.as_secs()
+                    ),
+                ),
+            };
+            self.give_up(events, code, reason);
+            return;
+        }
+        if refused.is_some() {
+            self.refused = None;
+        }
+        if self.attempt_until.is_some_and(|at| at <= now)
+            && let Some(conn) = self.conn.take()
+        {
+            self.past = self.past + link.totals(conn);
+            link.close(now, conn, CLOSE_OK, "no answer");
+            self.retry_at = Some(now);
+        }
+        if self.retry_at.is_some_and(|at| at <= now)
+            && let Err(e) = self.connect(now, link, events)
+        {
+            // Too many connections at this moment: later.
+            self.retry_at = Some(now + PAUSES[PAUSES.len() - 1]);
+            events.push_back(ViewerEvent::Reconnecting { service: self.id, reason: e.to_string() });
+        }
+    }
+
+    fn accept(&mut self, link: &mut Link, events: &mut VecDeque<ViewerEvent>) {
+        let mut new = Vec::new();
+        if let Some(quic) = self.conn.and_then(|c| link.quic(c)) {
+            while let Some(id) = quic.streams().accept(Dir::Uni) {
+                new.push(id);
+            }
+        }
+        for &id in &new {
+            self.uni.insert(id, Uni::Head(Vec::new()));
+        }
+        for id in new {
+            self.read_uni(link, id, events);
+        }
+    }
+
+    fn read_uni(&mut self, link: &mut Link, id: StreamId, events: &mut VecDeque<ViewerEvent>) {
+        let Some(quic) = self.conn.and_then(|c| link.quic(c)) else { return };
+        self.unread.remove(&id);
+        loop {
+            let Some(uni) = self.uni.get_mut(&id) else { return };
+            let failed;
+            let ended;
+            match uni {
+                Uni::Head(bytes) => {
+                    ended = read(quic, id, MAX_HEAD.saturating_sub(bytes.len()).max(1), |data| {
+                        bytes.extend_from_slice(&data);
+                    });
+                    match StreamHead::parse(bytes) {
+                        Ok(Some((head, len))) => {
+                            let rest = bytes::Bytes::from(bytes.split_off(len));
+                            match self.open(id, head) {
+                                Some((stream, rest_of)) => {
+                                    failed = rest_of.data(head.kind, head.number, rest).err();
+                                    self.uni.insert(
+                                        id,
+                                        Uni::Media { stream, kind: head.kind, number: head.number },
+                                    );
+                                }
+                                None => {
+                                    self.uni.remove(&id);
+                                    stop(quic, id, LATE);
+                                    return;
+                                }
+                            }
+                        }
+                        Ok(None)
+                            if bytes.len() < MAX_HEAD
+                                && matches!(ended, ReadEnd::Blocked | ReadEnd::Limit) =>
+                        {
+                            if ended == ReadEnd::Blocked {
+                                return;
+                            }
+                            continue;
+                        }
+                        Ok(None) | Err(_) => {
+                            self.uni.remove(&id);
+                            stop(quic, id, CLOSE_OK);
+                            for stream in self.streams.values_mut() {
+                                stream.receiver.lost_stream();
+                            }
+                            return;
+                        }
+                    }
+                }
+                Uni::Media { stream, kind, number } => {
+                    let (key, kind, number) = (*stream, *kind, *number);
+                    let Some(stream) = self.streams.get_mut(&key) else { return };
+                    if !stream.receiver.wants(kind, number) {
+                        self.unread.insert(id);
+                        return;
+                    }
+                    let mut error = None;
+                    ended = read(quic, id, READ_SLICE, |data| {
+                        if error.is_none() {
+                            error = stream.receiver.data(kind, number, data).err();
+                        }
+                    });
+                    failed = error;
+                }
+            }
+            if let Some(error) = failed {
+                self.protocol_error(link, id, &error.to_string(), events);
+                return;
+            }
+            match ended {
+                ReadEnd::Limit => {}
+                ReadEnd::Blocked => return,
+                ReadEnd::Finished | ReadEnd::Closed => return self.uni_over(id, false),
+                ReadEnd::Reset(_) => return self.uni_over(id, true),
+            }
+        }
+    }
+
+    fn open(&mut self, id: StreamId, head: StreamHead) -> Option<(u64, &mut crate::live::Receiver)> {
+        let stream =
+            self.streams.values_mut().find(|s| s.stream_id().is_some_and(|i| i.index() == head.request))?;
+        stream.receiver.open(id, head).then_some((stream.key.number, &mut stream.receiver))
+    }
+
+    fn uni_over(&mut self, id: StreamId, reset: bool) {
+        if let Some(Uni::Media { stream, kind, number }) = self.uni.remove(&id)
+            && let Some(stream) = self.streams.get_mut(&stream)
+        {
+            stream.receiver.end(kind, number, reset);
+        }
+    }
+
+    /// The camera sends nonsense on one stream of a request: that request is over.
+    fn protocol_error(
+        &mut self,
+        link: &mut Link,
+        id: StreamId,
+        text: &str,
+        events: &mut VecDeque<ViewerEvent>,
+    ) {
+        if let Some(&Uni::Media { stream, .. }) = self.uni.get(&id) {
+            let key = StreamKey { service: self.id, number: stream };
+            self.stop_stream(link, key);
+            let reason = format!("the camera broke the protocol: {text}");
+            events.push_back(ViewerEvent::Close { stream: key, reason });
+        }
+    }
+
+    fn read_response(&mut self, link: &mut Link, id: StreamId, events: &mut VecDeque<ViewerEvent>) {
+        let Some(quic) = self.conn.and_then(|c| link.quic(c)) else { return };
+        let Some(stream) = self.streams.values_mut().find(|s| s.stream_id() == Some(id)) else { return };
+        let key = stream.key;
+        let mut failed = None;
+        let mut refused = None;
+        let ended = loop {
+            let ended = read(quic, id, READ_SLICE, |data| {
+                stream.note_byte(self.started, self.now);
+                if failed.is_some() || refused.is_some() {
+                    return;
+                }
+                match stream.response(&data) {
+                    Ok(None) => {}
+                    Ok(Some(head)) => {
+                        if !head.is_success() {
+                            let reason = head.headers.reason.as_ref().map_or("", |r| r.as_str());
+                            refused = Some(format!("the camera answers {}: {reason}", head.status()));
+                        }
+                        events.push_back(ViewerEvent::Parsed { stream: key, head });
+                    }
+                    Err(text) => failed = Some(format!("the camera broke the protocol: {text}")),
+                }
+            });
+            if ended != ReadEnd::Limit {
+                break ended;
+            }
+        };
+        let reason = failed.or(refused).or_else(|| match ended {
+            ReadEnd::Reset(code) => Some(format!("the camera ended the stream with code {code}")),
+            ReadEnd::Closed => Some("the stream is closed".to_owned()),
+            ReadEnd::Finished if !matches!(stream.state, State::Open(_)) => {
+                Some("the camera ended the stream without an answer".to_owned())
+            }
+            _ => None,
+        });
+        if let Some(reason) = reason {
+            self.stop_stream(link, key);
+            events.push_back(ViewerEvent::Close { stream: key, reason });
+            return;
+        }
+        // What came before the head may be read now.
+        self.read_unread(link, events);
+    }
+
+    fn read_unread(&mut self, link: &mut Link, events: &mut VecDeque<ViewerEvent>) {
+        for id in std::mem::take(&mut self.unread) {
+            self.read_uni(link, id, events);
+        }
+    }
+
+    /// The next piece of media of any stream.
+    pub(super) fn poll_media(
+        &mut self,
+        link: &mut Link,
+        events: &mut VecDeque<ViewerEvent>,
+    ) -> Option<ViewerEvent> {
+        loop {
+            let complete = !self.uni.values().any(|u| matches!(u, Uni::Head(_)));
+            let (started, now) = (self.started, self.now);
+            let mut finished = None;
+            for stream in self.streams.values_mut() {
+                if let Some(item) = stream.poll(started, now, complete) {
+                    return Some(ViewerEvent::Media { stream: stream.key, item });
+                }
+                if stream.receiver.is_finished() {
+                    finished = Some(stream.key);
+                }
+                if let Some(quic) = self.conn.and_then(|c| link.quic(c)) {
+                    for id in stream.receiver.take_unwanted() {
+                        stop(quic, id, LATE);
+                        self.uni.remove(&id);
+                    }
+                }
+            }
+            if let Some(key) = finished {
+                self.stop_stream(link, key);
+                return Some(ViewerEvent::Eof { stream: key });
+            }
+            // Room has been made: read what was left, and look again if that helped.
+            let bytes = |s: &Self| s.streams.values().map(|s| s.receiver.stats().bytes).sum::<u64>();
+            let before = bytes(self);
+            self.read_unread(link, events);
+            if before == bytes(self) {
+                return events.pop_front();
+            }
+        }
+    }
+}
