@@ -120,6 +120,7 @@ pub struct Sender {
     audio_only: bool,
     ending: bool,
     end_queued: bool,
+    prioritised: bool,
     ended: bool,
     stats: SenderStats,
 }
@@ -148,6 +149,7 @@ impl Sender {
             audio_only,
             ending: false,
             end_queued: false,
+            prioritised: false,
             ended: false,
             stats: SenderStats::default(),
         };
@@ -302,6 +304,10 @@ impl Sender {
 
     /// Returns whether all records are written.
     fn write_records(&mut self, conn: &mut Connection) -> bool {
+        if !std::mem::replace(&mut self.prioritised, true) {
+            // Nothing can be shown before the head and the configuration. Fails only for a stream that is closed.
+            let _ = conn.send_stream(self.response).set_priority(i32::MAX);
+        }
         let (n, result) = write(conn, self.response, self.records.make_contiguous());
         self.stats.sent_bytes += n as u64;
         match result {
