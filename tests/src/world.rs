@@ -235,7 +235,8 @@ impl World {
         }
     }
 
-    fn collect(&mut self) {
+    /// Takes in what the viewer has shown since the last time.
+    pub fn collect(&mut self) {
         for (at, event) in self.sim.timed_events(self.viewer) {
             let ViewerEvent::Media { item, .. } = &event else {
                 self.events.push((at, event));

@@ -366,7 +366,7 @@ impl Machine for Camera {
             // From another network the servers see another address; they learn it, and that it is really us, from a
             // new registration sooner than from a migration that fails half-way.
             for registration in &mut self.registrations {
-                registration.restart(now, &mut self.link);
+                registration.renew(now, &mut self.link);
             }
             self.run_registrations(now);
         }

@@ -50,11 +50,22 @@ pub(super) struct Registration {
     next_addr: usize,
     /// The address that may bring us viewers.
     relay: Option<SocketAddr>,
+    /// The connection of a registration that is being replaced. The server must not miss us in between, or it would
+    /// end our viewers' flows.
+    old: Option<ConnId>,
 }
 
 impl Registration {
     pub(super) fn new(server: usize, now: Instant) -> Self {
-        Self { server, attempt: None, retry_at: Some(now), pause: FIRST_PAUSE, next_addr: 0, relay: None }
+        Self {
+            server,
+            attempt: None,
+            retry_at: Some(now),
+            pause: FIRST_PAUSE,
+            next_addr: 0,
+            relay: None,
+            old: None,
+        }
     }
 
     pub(super) fn owns(&self, conn: ConnId) -> bool {
@@ -80,7 +91,22 @@ impl Registration {
         }
     }
 
-    /// Registers anew, from the start.
+    /// Registers anew because the network has changed; the flows of viewers stay.
+    pub(super) fn renew(&mut self, now: Instant, link: &mut Link) {
+        if let Some(attempt) = self.attempt.take() {
+            self.close_old(now, link);
+            self.old = Some(attempt.conn);
+        }
+        self.hurry(now);
+    }
+
+    fn close_old(&mut self, now: Instant, link: &mut Link) {
+        if let Some(old) = self.old.take() {
+            link.close(now, old, super::CLOSE_OK, "registered anew");
+        }
+    }
+
+    /// Registers anew under another ticket; what came by the old one ends.
     pub(super) fn restart(&mut self, now: Instant, link: &mut Link) {
         if let Some(attempt) = self.attempt.take() {
             link.close(now, attempt.conn, super::CLOSE_OK, "registering anew");
@@ -89,6 +115,7 @@ impl Registration {
     }
 
     pub(super) fn stop(&mut self, now: Instant, link: &mut Link) {
+        self.close_old(now, link);
         if let Some(attempt) = self.attempt.take() {
             link.close(now, attempt.conn, super::CLOSE_SHUTDOWN, "the camera stops");
         }
@@ -230,6 +257,9 @@ impl Registration {
         if let Some(observed) = registered {
             attempt.until = None;
             self.pause = FIRST_PAUSE;
+            if let Some(old) = self.old.take() {
+                link.close(now, old, super::CLOSE_OK, "registered anew");
+            }
             if let Some(old) = self.relay.replace(attempt.addr)
                 && old != attempt.addr
             {

@@ -34,7 +34,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use noq_proto::{
     ClientConfig, Connection, ConnectionHandle, DatagramEvent, Endpoint, EndpointConfig, FourTuple, Incoming,
-    NoneTokenStore, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt,
+    NoneTokenStore, PathId, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt,
 };
 use thiserror::Error;
 
@@ -542,7 +542,13 @@ impl Link {
                 }
             }
             Ok(Frame::Opened { ticket, flow, observed }) => match self.relay.opened(server, ticket, flow) {
-                Some(_) => self.add_observed_address(now, observed),
+                Some(owner) => {
+                    self.add_observed_address(now, observed);
+                    // Using the flow proves that we receive; until then the server lets little through.
+                    if let Some(owner) = owner {
+                        self.ping_relay(now, owner);
+                    }
+                }
                 None => self.stats.unknown_flows += 1,
             },
             Ok(Frame::Refused { ticket, reason }) => {
@@ -556,12 +562,41 @@ impl Link {
                     let mut data = Vec::new();
                     Frame::CookieEcho { flow, cookie }.encode(&mut data);
                     self.enqueue(None, server, data);
+                    // So the server sees us elsewhere; our own connection to it should move as well, at once.
+                    self.ping_server(now, server);
                 } else {
                     self.stats.unknown_flows += 1;
                 }
             }
             Ok(Frame::UnknownFlow { flow }) => self.relay.unknown(server, flow),
             Ok(Frame::Open { .. } | Frame::CookieEcho { .. }) | Err(_) => self.stats.bad_frames += 1,
+        }
+    }
+
+    /// Asks the peer of `id` for a sign of life on the path in use.
+    pub fn ping(&mut self, now: Instant, id: ConnId) {
+        if let Some(conn) = self.conn_mut(id) {
+            conn.quic.ping();
+            self.pump(now, id.index as usize);
+        }
+    }
+
+    fn ping_relay(&mut self, now: Instant, id: ConnId) {
+        if let Some(conn) = self.conn_mut(id).filter(|c| !c.handshaking) {
+            // Fails only if the relay path is gone, and then there is nothing to prove.
+            let _ = conn.quic.ping_path(PathId::ZERO);
+            self.pump(now, id.index as usize);
+        }
+    }
+
+    fn ping_server(&mut self, now: Instant, server: SocketAddr) {
+        for index in 0..self.conns.len() {
+            let Some(conn) = &mut self.conns[index] else { continue };
+            let path = conn.quic.network_path(PathId::ZERO);
+            if path.is_ok_and(|p| from_quic(p.remote()) == server) {
+                conn.quic.ping();
+                self.pump(now, index);
+            }
         }
     }
 

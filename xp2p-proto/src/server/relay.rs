@@ -121,6 +121,8 @@ enum End {
 struct Flow {
     ticket: Ticket,
     viewer: SocketAddr,
+    /// Where the camera has proven to be with a cookie since it registered.
+    camera: Option<SocketAddr>,
     viewer_id: FlowId,
     camera_id: FlowId,
     /// The viewer has used its id, which it can know only if it receives what is sent to it.
@@ -203,6 +205,11 @@ impl Relay {
             .entry(ticket)
             .and_modify(|camera| camera.addr = addr)
             .or_insert_with(|| Camera { addr, bucket: rate.map(|r| bucket(r, now)) });
+        for (_, index) in self.by_camera.range((ticket, 0)..=(ticket, u64::MAX)) {
+            if let Some(flow) = self.flows.get_mut(index) {
+                flow.camera = None;
+            }
+        }
     }
 
     /// The camera of `ticket` is gone, with all its flows. Its viewers learn it when they send.
@@ -267,6 +274,7 @@ impl Relay {
             Flow {
                 ticket,
                 viewer: source,
+                camera: None,
                 viewer_id,
                 camera_id,
                 proven: false,
@@ -316,7 +324,7 @@ impl Relay {
         }
         self.stats.forwarded_datagrams += 1;
         self.stats.forwarded_bytes += len as u64;
-        Some(camera.addr)
+        Some(flow.camera.unwrap_or(camera.addr))
     }
 
     /// A packet of `len` bytes came from `source` for flow `id`.
@@ -328,8 +336,9 @@ impl Relay {
             End::Viewer if flow.viewer != source => {
                 return ForwardOutcome::SendCookie { cookie: self.cookies.make(now, id, source) };
             }
-            // The camera's address is what its registration says, nothing else.
-            End::Camera if camera.addr != source => return ForwardOutcome::Drop,
+            End::Camera if flow.camera.unwrap_or(camera.addr) != source => {
+                return ForwardOutcome::SendCookie { cookie: self.cookies.make(now, id, source) };
+            }
             End::Viewer => {
                 flow.proven = true;
                 flow.last_used = now;
@@ -355,8 +364,8 @@ impl Relay {
         }
     }
 
-    /// `source` has sent back a cookie for flow `id`. If it is good, the viewer's end of the flow moves there, and
-    /// ticket and id are returned so that the viewer can be told its new address.
+    /// `source` has sent back a cookie for flow `id`. If it is good, that end of the flow moves there. For the viewer's
+    /// end, ticket and id are returned so that it can be told its new address; a camera hears of it when it registers.
     pub fn cookie_echo(
         &mut self,
         now: Instant,
@@ -365,10 +374,15 @@ impl Relay {
         cookie: &Cookie,
     ) -> Option<(Ticket, FlowId)> {
         let &(index, end) = self.by_id.get(&id)?;
-        if end != End::Viewer || !self.cookies.check(now, id, source, cookie) {
+        if !self.cookies.check(now, id, source, cookie) {
             return None;
         }
         let flow = self.flows.get_mut(&index)?;
+        if end == End::Camera {
+            // Only this flow: where the camera itself is, its registration tells.
+            flow.camera = Some(source);
+            return None;
+        }
         let (old, ticket) = (flow.viewer, flow.ticket);
         flow.viewer = source;
         flow.proven = true;

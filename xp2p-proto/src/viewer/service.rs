@@ -26,6 +26,8 @@ const PAUSES: [Duration; 5] = [
 const ATTEMPT: Duration = Duration::from_secs(8);
 /// A server that does not know a camera gets this long until it is believed: the camera may be registering.
 const UNKNOWN_GRACE: Duration = Duration::from_secs(3);
+/// A stream that has been silent for this long makes us ask whether the way to the camera still works.
+const QUIET: Duration = Duration::from_millis(500);
 /// Bytes that are read from one stream before others get their turn.
 const READ_SLICE: usize = 64 * 1024;
 
@@ -63,6 +65,8 @@ pub(super) struct Service {
     past: PathTotals,
     /// Time of the last input.
     now: Instant,
+    /// When to ask for a sign of life unless something comes.
+    quiet_at: Option<Instant>,
 }
 
 impl Service {
@@ -87,6 +91,7 @@ impl Service {
             unread: BTreeSet::new(),
             past: PathTotals::default(),
             now,
+            quiet_at: None,
         }
     }
 
@@ -228,8 +233,13 @@ impl Service {
                     }
                 }
             }
-            LinkEvent::Readable(id) if id.dir() == Dir::Uni => self.read_uni(link, id, events),
-            LinkEvent::Readable(id) => self.read_response(link, id, events),
+            LinkEvent::Readable(id) => {
+                self.quiet_at = Some(now + QUIET);
+                match id.dir() {
+                    Dir::Uni => self.read_uni(link, id, events),
+                    Dir::Bi => self.read_response(link, id, events),
+                }
+            }
             _ => {}
         }
     }
@@ -274,6 +284,7 @@ impl Service {
 
     fn reset_streams(&mut self) {
         self.connected = false;
+        self.quiet_at = None;
         self.uni.clear();
         self.unread.clear();
         for stream in self.streams.values_mut() {
@@ -300,7 +311,7 @@ impl Service {
         }
         let refused = self.refused.map(|(_, at)| at + UNKNOWN_GRACE);
         let patience = self.down_since.map(|at| at + self.viewer.patience);
-        [self.retry_at, self.attempt_until, refused, patience].into_iter().flatten().min()
+        [self.retry_at, self.attempt_until, refused, patience, self.quiet_at].into_iter().flatten().min()
     }
 
     pub(super) fn handle_timeout(
@@ -313,6 +324,13 @@ impl Service {
             return;
         }
         self.now = now;
+        if self.quiet_at.is_some_and(|at| at <= now) {
+            let watching = self.streams.values().any(|s| matches!(s.state, State::Open(_)));
+            self.quiet_at = watching.then(|| now + QUIET);
+            if let Some(conn) = self.conn.filter(|_| watching) {
+                link.ping(now, conn);
+            }
+        }
         let patience_over = self.down_since.is_some_and(|at| at + self.viewer.patience <= now);
         let refused = self.refused.filter(|(_, at)| *at + UNKNOWN_GRACE <= now);
         // A camera that was there a moment ago may be restarting; one that never was is not there.
