@@ -89,14 +89,14 @@ pub struct AudioHead {
     /// What the body is.
     pub packet: AudioPacket,
     /// Samples per second as the classic head tells: 5,512 to 44,100, or what the format fixes (G.711 8,000,
-    /// Speex 16,000, MP3 8 kHz). AAC always says 44,100 here; its real rate is in the AudioSpecificConfig. 0 in the
-    /// enhanced form, which tells it in the sequence start.
+    /// Speex 16,000, MP3 8 kHz). Means nothing for AAC (writers should say 44,100), whose rate is in the
+    /// AudioSpecificConfig. 0 in the enhanced form, which tells it in the sequence start.
     ///
     /// PCM and ADPCM at 8 kHz cannot be told by the classic head at all; devices that send it write 5,512.
     pub rate: u32,
     /// Bits per sample before coding: 8 or 16 (G.711 16); 0 in the enhanced form.
     pub bits: u8,
-    /// Channels: 1 or 2; 0 in the enhanced form. AAC always says 2 here.
+    /// Channels: 1 or 2; 0 in the enhanced form. Means nothing for AAC (writers should say 2).
     pub channels: u8,
     /// Nanoseconds to add to the tag's time, 0 to 999,999 (enhanced).
     pub nanos: u32,
@@ -174,7 +174,8 @@ impl AudioHead {
             packet,
             rate,
             bits,
-            channels: 1 + (first & 0x01),
+            // Speex and Nellymoser of a fixed rate are mono, whatever the flag says (Annex E.4.2.1).
+            channels: if matches!(format, 4 | 5 | 11) { 1 } else { 1 + (first & 0x01) },
             nanos: 0,
             payload: c.offset(),
             enhanced: false,
@@ -257,6 +258,14 @@ mod tests {
                 track: None,
             };
             assert_eq!(parse(&[first]), want, "{first:#x}");
+        }
+    }
+
+    /// The flag was believed.
+    #[test]
+    fn speex_and_nellymoser_of_a_fixed_rate_are_mono() {
+        for first in [0xb3, 0xbf, 0x43, 0x53] {
+            assert_eq!(parse(&[first]).channels, 1, "{first:#x}");
         }
     }
 
