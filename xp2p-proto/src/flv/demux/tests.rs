@@ -371,6 +371,18 @@ fn garbage_between_tags_is_skipped() {
 }
 
 #[test]
+fn an_empty_tag_is_too_weak_a_proof_to_end_a_search() {
+    let film = film();
+    let mut input = mux(&film);
+    let third = at(&film, 3);
+    let garbage = [0xff, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11];
+    input.splice(third..third, garbage);
+    let outcome = read(Limits::default(), &input);
+    assert_eq!((outcome.end, outcome.tags()), (Ok(()), film));
+    assert_eq!(outcome.skipped, garbage.len() as u64);
+}
+
+#[test]
 fn a_damaged_tag_costs_that_tag_only() {
     let film = film();
     let mut input = mux(&film);
