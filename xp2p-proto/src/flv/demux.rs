@@ -122,7 +122,7 @@ pub enum FlvError {
         /// Bytes that it skipped.
         skipped: u64,
     },
-    /// Data was pushed after [`Demuxer::finish`].
+    /// Data was pushed after [`Demuxer::finish`] or [`TagReader::finish`](super::TagReader::finish).
     #[error("data was pushed after the end of the stream at byte {offset}")]
     Finished {
         /// Where the stream ended.
@@ -449,3 +449,6 @@ impl Limits {
         self
     }
 }
+
+#[cfg(test)]
+mod tests;

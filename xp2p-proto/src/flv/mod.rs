@@ -37,6 +37,8 @@ mod mux;
 mod queue;
 mod reader;
 mod tag;
+#[cfg(test)]
+mod testing;
 mod timeline;
 mod video;
 

@@ -40,11 +40,11 @@ impl Queue {
         }
         self.len += data.len();
         if data.len() < SMALL && self.len > data.len() {
-            if self.gathered.len() + data.len() > GATHER {
+            // What a closed piece left of its allocation is used up first: a sender that mixes small and large
+            // chunks would otherwise cost an allocation for each small one.
+            if self.gathered.capacity() - self.gathered.len() < data.len() {
                 self.close_gathered();
-            }
-            if self.gathered.is_empty() {
-                self.gathered.reserve(GATHER);
+                self.gathered = BytesMut::with_capacity(GATHER);
             }
             self.gathered.extend_from_slice(&data);
         } else {
@@ -151,6 +151,145 @@ impl Queue {
                 self.chunks.push_back(all);
             }
             (self.len, self.offset) = (len, offset);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bytes(len: usize, first: u8) -> Bytes {
+        (0..len).map(|i| first.wrapping_add(i as u8)).collect::<Vec<_>>().into()
+    }
+
+    #[test]
+    fn a_piece_inside_one_chunk_is_not_copied() {
+        let mut queue = Queue::default();
+        let chunk = bytes(1000, 0);
+        queue.push(chunk.clone());
+        queue.skip(10);
+        let part = queue.take(100).unwrap();
+        assert_eq!(part.as_ptr(), chunk[10..].as_ptr());
+        let rest = queue.take(890).unwrap();
+        assert_eq!(rest.as_ptr(), chunk[110..].as_ptr(), "up to the end of the chunk, too");
+        assert_eq!((queue.len(), queue.offset()), (0, 1000));
+    }
+
+    #[test]
+    fn a_small_first_chunk_is_not_copied() {
+        let mut queue = Queue::default();
+        let chunk = bytes(20, 0);
+        queue.push(chunk.clone());
+        assert_eq!(queue.take(20).unwrap().as_ptr(), chunk.as_ptr());
+    }
+
+    #[test]
+    fn single_bytes_are_gathered_to_few_chunks() {
+        let mut queue = Queue::default();
+        for i in 0..100_000_u32 {
+            queue.push(bytes(1, i as u8));
+        }
+        assert!(queue.chunks.len() <= 1 + 100_000 / GATHER, "{} chunks", queue.chunks.len());
+        assert_eq!(queue.take(100_000).unwrap(), bytes(100_000, 0));
+    }
+
+    /// Each small chunk between large ones used to hold an allocation of its own, 8 KiB for a byte.
+    #[test]
+    fn small_chunks_between_large_ones_share_an_allocation() {
+        let mut queue = Queue::default();
+        for _ in 0..20 {
+            queue.push(bytes(SMALL, 0));
+            queue.push(bytes(1, 0));
+        }
+        let mut small = Vec::new();
+        for _ in 0..20 {
+            queue.skip(SMALL);
+            small.push(queue.take(1).unwrap());
+        }
+        for pair in small.windows(2) {
+            assert_eq!(pair[0].as_ptr_range().end, pair[1].as_ptr());
+        }
+    }
+
+    #[test]
+    fn too_much_is_not_given() {
+        let mut queue = Queue::default();
+        assert_eq!(queue.take(0).unwrap(), Bytes::new());
+        assert_eq!(queue.take(1), None);
+        assert_eq!(queue.peek::<1>(0), None);
+        assert_eq!(queue.front(), b"");
+        queue.push(Bytes::new());
+        queue.push(bytes(5, 0));
+        assert_eq!(queue.take(6), None);
+        assert_eq!(queue.peek::<2>(4), None);
+        assert_eq!(queue.peek::<1>(usize::MAX), None);
+        assert_eq!(queue.peek::<2>(3), Some([3, 4]));
+        queue.skip(100);
+        assert_eq!((queue.len(), queue.offset()), (0, 5));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Push(usize),
+        Take(usize),
+        Skip(usize),
+        Join,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let len = || prop_oneof![0..20_usize, 0..600_usize, 0..9000_usize];
+        prop_oneof![
+            6 => len().prop_map(Op::Push),
+            2 => len().prop_map(Op::Take),
+            2 => len().prop_map(Op::Skip),
+            1 => Just(Op::Join),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn it_acts_as_one_long_buffer(
+            start in 0..200_usize,
+            ops in prop::collection::vec(op(), 0..80),
+            at in 0..12_000_usize,
+        ) {
+            let mut queue = Queue::default();
+            let mut model: VecDeque<u8> = VecDeque::new();
+            let (mut written, mut offset) = (0_usize, 0);
+            let many = std::iter::repeat_n(Op::Push(SMALL), start);
+            for op in many.chain(ops) {
+                match op {
+                    Op::Push(n) => {
+                        let data = bytes(n, (written / 7) as u8);
+                        written += n;
+                        model.extend(data.iter());
+                        queue.push(data);
+                    }
+                    Op::Take(n) => {
+                        let want = (n <= model.len()).then(|| model.drain(..n).collect::<Vec<_>>());
+                        offset += want.as_ref().map_or(0, Vec::len);
+                        prop_assert_eq!(queue.take(n).map(|b| b.to_vec()), want);
+                    }
+                    Op::Skip(n) => {
+                        offset += n.min(model.len());
+                        model.drain(..n.min(model.len()));
+                        queue.skip(n);
+                    }
+                    Op::Join => {
+                        queue.join_if_many();
+                        prop_assert!(queue.chunks.len() <= MANY);
+                    }
+                }
+                prop_assert_eq!((queue.len(), queue.offset()), (model.len(), offset as u64));
+                let want = (at + 7 <= model.len()).then(|| model.range(at..at + 7).copied().collect::<Vec<_>>());
+                prop_assert_eq!(queue.peek::<7>(at).map(|p| p.to_vec()), want);
+                let front = queue.front().to_vec();
+                prop_assert_eq!(front.is_empty(), model.is_empty());
+                prop_assert!(model.iter().take(front.len()).eq(front.iter()));
+            }
         }
     }
 }

@@ -203,3 +203,65 @@ impl RawFileHeader {
         FileHeader { has_audio: self.flags & 4 != 0, has_video: self.flags & 1 != 0 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flv::testing::{aac_config, avc_config, inter, key, metadata, sound, tag};
+
+    fn video(body: &[u8]) -> Tag {
+        tag(TagKind::Video, 0, body)
+    }
+
+    #[test]
+    fn a_head_of_another_kind_is_refused() {
+        assert_eq!(sound(0).video_head(), Err(HeadError::WrongKind { kind: TagKind::Audio }));
+        assert_eq!(key(0, 1).audio_head(), Err(HeadError::WrongKind { kind: TagKind::Video }));
+        assert_eq!(metadata(0, 1).video_head(), Err(HeadError::WrongKind { kind: TagKind::Script }));
+    }
+
+    #[test]
+    fn a_keyframe_is_one_that_carries_a_picture() {
+        assert!(key(0, 1).is_keyframe());
+        assert!(video(&[0x11, 0xff, 0xd8]).is_keyframe(), "each JPEG is");
+        assert!(video(b"\x91hvc1\0\0\0").is_keyframe());
+        assert!(video(b"\x93hvc1").is_keyframe());
+        assert!(video(&[0x47, 1, 0, 0, 0]).is_keyframe(), "made by a server");
+        let end = video(&[0x17, 2, 0, 0, 0]);
+        for other in
+            [inter(0, 1), avc_config(0, 1), sound(0), metadata(0, 1), end, video(&[]), video(&[0x17, 1])]
+        {
+            assert!(!other.is_keyframe(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn sequence_headers_are_told_in_both_forms() {
+        let opus = tag(TagKind::Audio, 0, b"\x90Opus");
+        for header in [avc_config(0, 1), aac_config(0, 1), video(b"\x90av01"), video(b"\x95av01"), opus] {
+            assert!(header.is_sequence_header(), "{header:?}");
+        }
+        let g711 = tag(TagKind::Audio, 0, &[0x72, 0]);
+        for other in [key(0, 1), sound(0), metadata(0, 1), g711, video(&[]), tag(TagKind::Audio, 0, &[])] {
+            assert!(!other.is_sequence_header(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn metadata_is_told_by_its_name() {
+        let script = |body: &[u8]| tag(TagKind::Script, 0, body).is_metadata();
+        assert!(metadata(0, 1).is_metadata());
+        assert!(script(b"\x02\0\x0d@setDataFrame\x02\0\x0aonMetaData\x08"));
+        assert!(!script(b"\x02\0\x0aonMetaDat"));
+        assert!(!script(b"\x02\0\x0aonTextData"));
+        assert!(!script(b"\x02\0\x0bonMetaDataX"));
+        assert!(!script(b""));
+        assert!(!tag(TagKind::Video, 0, &metadata(0, 1).body).is_metadata());
+    }
+
+    #[test]
+    fn kinds_have_the_ids_of_the_standard() {
+        let known: Vec<_> = (0..=255).filter_map(TagKind::from_id).map(TagKind::id).collect();
+        assert_eq!(known, [8, 9, 18]);
+    }
+}
