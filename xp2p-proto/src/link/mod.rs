@@ -568,7 +568,12 @@ impl Link {
                     self.stats.unknown_flows += 1;
                 }
             }
-            Ok(Frame::UnknownFlow { flow }) => self.relay.unknown(server, flow),
+            Ok(Frame::UnknownFlow { flow }) => {
+                if self.relay.unknown(server, flow) {
+                    // The server has probably restarted; our own connection to it should find out at once.
+                    self.ping_server(now, server);
+                }
+            }
             Ok(Frame::Open { .. } | Frame::CookieEcho { .. }) | Err(_) => self.stats.bad_frames += 1,
         }
     }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use noq_proto::{Connection, PathId, PathStats, PathStatus};
+use noq_proto::{Connection, PathId, PathStats, PathStatus, VarInt};
 
 use super::addr::{from_quic, virtual_index};
 
@@ -216,6 +216,9 @@ impl Paths {
 
     fn judge(&mut self, now: Instant, conn: &mut Connection) {
         let newest_rx = self.watched.values().map(|w| w.last_rx).max();
+        let relay_rx = self.watched.values().filter(|w| w.kind == PathKind::Relay).map(|w| w.last_rx).max();
+        let mut suspected = false;
+        let mut replaced = Vec::new();
         for (&id, path) in &mut self.watched {
             let rtt = conn.rtt(id).unwrap_or_default();
             let silent_for =
@@ -227,14 +230,33 @@ impl Paths {
                         at.saturating_duration_since(path.last_rx) >= SUSPECT_AFTER.max(3 * rtt)
                     });
                     if (no_answer || peer_left) && conn.ping_path(id).is_ok() {
+                        suspected = true;
                         Health::Suspect(now)
                     } else {
                         Health::Alive
                     }
                 }
-                Health::Suspect(at) if silent_for(at, DEAD_AFTER) => Health::Dead,
+                Health::Suspect(at) if silent_for(at, DEAD_AFTER) => {
+                    // What was sent on it is lost. QUIC would find that out by timeouts that double, and the picture
+                    // has a hole until then; a path that is closed has all of it sent again on the others at once.
+                    if relay_rx.is_some_and(|rx| rx > at) {
+                        replaced.push(id);
+                    }
+                    Health::Dead
+                }
                 other => other,
             };
+        }
+        if suspected {
+            // Whether the relay is any better should be known by the time of the verdict.
+            for (&id, _) in self.watched.iter().filter(|(_, w)| w.kind == PathKind::Relay) {
+                // Fails only for a path that has just closed.
+                let _ = conn.ping_path(id);
+            }
+        }
+        for id in replaced {
+            // Fails only for the last path, and the relay is another.
+            let _ = conn.close_path(now, id, VarInt::from_u32(0));
         }
     }
 

@@ -174,10 +174,10 @@ impl RelayTable {
     }
 
     /// The server does not know flow `id` (any more). An outgoing flow opens anew with its next packet, an
-    /// incoming one waits for its viewer to do so.
-    pub(super) fn unknown(&mut self, server: SocketAddr, id: FlowId) {
-        let Some(index) = self.by_leg.remove(&(server, id)) else { return };
-        let Some(flow) = self.flows.get_mut(&index) else { return };
+    /// incoming one waits for its viewer to do so. Returns whether we knew it.
+    pub(super) fn unknown(&mut self, server: SocketAddr, id: FlowId) -> bool {
+        let Some(index) = self.by_leg.remove(&(server, id)) else { return false };
+        let Some(flow) = self.flows.get_mut(&index) else { return false };
         for leg in flow.legs.iter_mut().filter(|l| l.server == server) {
             leg.flow = None;
         }
@@ -185,6 +185,7 @@ impl RelayTable {
             flow.legs.retain(|l| l.flow.is_some());
             flow.current = (!flow.legs.is_empty()).then_some(0);
         }
+        true
     }
 
     /// Whether flow `id` at `server` is one of ours.

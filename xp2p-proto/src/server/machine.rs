@@ -147,6 +147,9 @@ impl Server {
                         self.enqueue(None, to, data);
                         self.send_frame(source, &Frame::Opened { ticket, flow: opened, observed: source });
                     }
+                    OpenOutcome::Opened { opened } => {
+                        self.send_frame(source, &Frame::Opened { ticket, flow: opened, observed: source });
+                    }
                     OpenOutcome::Refuse(reason) => {
                         self.send_frame(source, &Frame::Refused { ticket, reason })
                     }
