@@ -50,7 +50,10 @@ pub(crate) fn generate(path: &Path) -> Result<KeyFile> {
     let mut file = match create_new(path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-            bail!("{} exists already, and a key that is lost cannot be made again; choose another name", path.display())
+            bail!(
+                "{} exists already, and a key that is lost cannot be made again; choose another name",
+                path.display()
+            )
         }
         Err(e) => return Err(e).with_context(|| format!("cannot write {}", path.display())),
     };

@@ -11,7 +11,8 @@ const MAX: u64 = 64 * 1024;
 pub(crate) fn read(argument: &str, what: &str) -> Result<String> {
     let text = match argument.strip_prefix('@') {
         Some(path) => {
-            let file = std::fs::File::open(path).with_context(|| format!("cannot read the {what} from {path}"))?;
+            let file =
+                std::fs::File::open(path).with_context(|| format!("cannot read the {what} from {path}"))?;
             limited(file, what)?
         }
         None if argument == "-" => limited(std::io::stdin().lock(), what)?,

@@ -1,1 +1,22 @@
-//! Runtime-neutral async half of xp2p.
+//! `xp2p-driver`: what an asynchronous program needs around the state machines of `xp2p-proto`, written once for all
+//! runtimes.
+//!
+//! * [`runtime`]: the little that differs between runtimes.
+//! * [`event_loop`]: one task that owns a machine and its sockets.
+//! * [`handle`]: how the rest of a program talks to that task.
+//! * [`camera`], [`viewer`], [`server`]: the three roles as an application uses them.
+//! * [`player`]: fan-out of a stream to players, recorders and programs, and the local HTTP server.
+//! * [`source`]: where a camera's pictures come from.
+
+pub mod camera;
+pub mod event_loop;
+pub mod handle;
+pub mod player;
+pub mod runtime;
+pub mod server;
+pub mod source;
+pub mod status;
+mod udp;
+pub mod viewer;
+
+pub use xp2p_proto as proto;

@@ -1,1 +1,126 @@
-//! xp2p over smol.
+//! `xp2p-smol`: xp2p on the smol runtime.
+//!
+//! Everything is in [`xp2p_driver`]; this crate fills in the runtime. Tasks run on smol's global executor.
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use async_io::Async;
+use noq_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+pub use xp2p_driver as driver;
+use xp2p_driver::runtime::{Listener, Runtime, Task, Timer, Udp};
+
+/// The smol runtime.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Smol;
+
+/// A running viewer on smol.
+pub type ViewerHandle = xp2p_driver::viewer::ViewerHandle<Smol>;
+
+impl Runtime for Smol {
+    type Udp = SmolUdp;
+    type Timer = SmolTimer;
+    type Tcp = Async<std::net::TcpStream>;
+    type Listener = SmolListener;
+
+    fn spawn(&self, task: Task) {
+        smol::spawn(task).detach();
+    }
+
+    fn timer(&self) -> SmolTimer {
+        SmolTimer(async_io::Timer::never())
+    }
+
+    fn udp(&self, socket: UdpSocket) -> io::Result<SmolUdp> {
+        Ok(SmolUdp(Async::new_nonblocking(socket)?))
+    }
+
+    fn listen(&self, addr: SocketAddr) -> io::Result<SmolListener> {
+        Ok(SmolListener(Async::<TcpListener>::bind(addr)?))
+    }
+
+    async fn resolve(&self, host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+        smol::net::resolve((host, port)).await
+    }
+
+    async fn unblock<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        smol::unblock(work).await
+    }
+}
+
+/// A UDP socket on smol.
+#[derive(Debug)]
+pub struct SmolUdp(Async<UdpSocket>);
+
+impl Udp for SmolUdp {
+    fn poll_recv(
+        &mut self,
+        cx: &mut Context<'_>,
+        state: &UdpSocketState,
+        bufs: &mut [io::IoSliceMut<'_>],
+        metas: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            // First try, then wait: under load there is nearly always something.
+            match state.recv(UdpSockRef::from(self.0.get_ref()), bufs, metas) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready!(self.0.poll_readable(cx))?,
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        state: &UdpSocketState,
+        transmit: &Transmit<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            match state.try_send(UdpSockRef::from(self.0.get_ref()), transmit) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready!(self.0.poll_writable(cx))?,
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.get_ref().local_addr()
+    }
+}
+
+/// A timer on smol.
+#[derive(Debug)]
+pub struct SmolTimer(async_io::Timer);
+
+impl Timer for SmolTimer {
+    fn reset(&mut self, at: Option<Instant>) {
+        match at {
+            Some(at) => self.0.set_at(at),
+            None => self.0 = async_io::Timer::never(),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll(cx).map(|_| ())
+    }
+}
+
+/// A TCP listener on smol.
+#[derive(Debug)]
+pub struct SmolListener(Async<TcpListener>);
+
+impl Listener for SmolListener {
+    type Tcp = Async<std::net::TcpStream>;
+
+    async fn accept(&mut self) -> io::Result<(Self::Tcp, SocketAddr)> {
+        self.0.accept().await
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.get_ref().local_addr()
+    }
+}

@@ -1,0 +1,202 @@
+//! `xp2p server`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use serde_json::json;
+use xp2p_driver::server::ServerHandle;
+use xp2p_driver::status;
+use xp2p_proto::info::{HostPort, ServerSpec};
+use xp2p_proto::link::Entropy;
+use xp2p_proto::register::{Admission, AppKey, AppKeys};
+use xp2p_proto::server::{ServerConfig, ServerEvent, ServerStats};
+use xp2p_smol::Smol;
+
+use crate::args::Server;
+use crate::{keyfile, output, secret, stop};
+
+/// What a server with these arguments admits.
+fn admission(args: &Server, keys: &AppKeys) -> Result<Admission> {
+    match (keys.is_empty(), args.open) {
+        (false, true) => bail!("--open and --app-key contradict each other: choose one"),
+        (false, false) => Ok(Admission::AppKeys),
+        (true, true) => Ok(Admission::Open),
+        (true, false) if args.listen.ip().is_loopback() => Ok(Admission::LoopbackOnly),
+        (true, false) => bail!(
+            "listening on {} without --app-key would let everybody use this server as a relay; give --app-key \
+             ID:SECRET, or --open if that is what you want",
+            args.listen
+        ),
+    }
+}
+
+fn rate(text: &str) -> Result<Option<u64>> {
+    if text == "off" {
+        return Ok(None);
+    }
+    match text.parse() {
+        Ok(bytes) if bytes > 0 => Ok(Some(bytes)),
+        _ => bail!("--relay-rate takes a number of bytes per second, or `off`"),
+    }
+}
+
+/// The line that cameras are started with.
+fn spec(args: &Server, bound: SocketAddr, key: xp2p_proto::keys::PublicKey) -> Result<String> {
+    let addr: HostPort = match &args.public_host {
+        Some(host) if host.contains(':') && !host.starts_with('[') => {
+            format!("[{host}]:{}", bound.port()).parse()?
+        }
+        Some(host) => format!("{host}:{}", bound.port()).parse()?,
+        None if bound.ip().is_unspecified() => bail!(
+            "listening on {bound}, so nobody can tell how to reach this server; say so with --public-host NAME"
+        ),
+        None => bound.into(),
+    };
+    Ok(ServerSpec { addr, key: Some(key) }.to_string())
+}
+
+pub(crate) async fn run(args: &Server) -> Result<()> {
+    let mut keys = AppKeys::default();
+    for (id, secret) in secret::app_keys(&args.app_keys)? {
+        keys.insert(AppKey::new(&id, &secret));
+    }
+    let admission = admission(args, &keys)?;
+    let identity = keyfile::load_or_generate(&args.key)?.secret;
+    let key = identity.public();
+    let mut config = ServerConfig::new(identity, Entropy::from_os(keyfile::random()?), args.listen);
+    config.admission = admission;
+    config.app_keys = keys;
+    config.relay.camera_rate = rate(&args.relay_rate)?;
+    config.relay.flow_rate = config.relay.camera_rate;
+    let signals = stop::signals()?;
+    let (server, events) = ServerHandle::spawn(&Smol, args.listen, args.listen_alt, config)?;
+    let spec = spec(args, server.local_addr(), key)?;
+    if let Some(http) = args.http {
+        let handle = server.clone();
+        let pages: status::Pages = Arc::new(move |path: &str| {
+            let (handle, path) = (handle.clone(), path.to_owned());
+            Box::pin(async move { page(&handle, &path).await })
+        });
+        let bound = status::serve(&Smol, http, pages)?;
+        eprintln!("health and metrics on http://{bound}/health and /metrics");
+    }
+    if args.json {
+        output::json(&json!({"event": "listening", "server": spec}));
+    } else {
+        output::line(&spec);
+        if admission == Admission::Open {
+            eprintln!("warning: --open lets everybody register cameras and use this server as a relay");
+        }
+    }
+    loop {
+        let event = futures_lite::future::or(async { events.recv().await.ok() }, async {
+            // Ends with a signal, or if no signal can come any more.
+            let _ = signals.recv().await;
+            None
+        });
+        match event.await {
+            Some(event) => report(args.json, &event),
+            None => break,
+        }
+    }
+    server.shutdown().await;
+    Ok(())
+}
+
+async fn page(server: &ServerHandle, path: &str) -> Option<status::Page> {
+    let stats = server.stats().await.ok()?;
+    match path {
+        "/health" => Some(("text/plain; charset=utf-8", "ok\n".to_owned())),
+        "/metrics" => Some(("text/plain; version=0.0.4; charset=utf-8", metrics(&stats))),
+        _ => None,
+    }
+}
+
+/// In the text format of Prometheus.
+fn metrics(stats: &ServerStats) -> String {
+    let gauges = [
+        ("xp2p_cameras", "Cameras registered", stats.cameras as u64),
+        ("xp2p_relay_flows", "Relay flows open", stats.flows as u64),
+        ("xp2p_connections", "QUIC connections open", stats.connections as u64),
+    ];
+    let counters = [
+        ("xp2p_registrations_total", "Registrations accepted", stats.registered),
+        ("xp2p_registrations_refused_total", "Registrations refused", stats.refused),
+        ("xp2p_relayed_datagrams_total", "Datagrams relayed", stats.relayed_datagrams),
+        ("xp2p_relayed_bytes_total", "Bytes relayed", stats.relayed_bytes),
+        ("xp2p_relay_drops_total", "Datagrams dropped by a limit", stats.relay_drops),
+        ("xp2p_bad_frames_total", "Frames refused", stats.bad_frames),
+        ("xp2p_stun_answers_total", "STUN requests answered", stats.stun_answers),
+        ("xp2p_stun_drops_total", "STUN requests dropped", stats.stun_drops),
+    ];
+    let lines = |kind: &'static str| {
+        move |(name, help, value): (&str, &str, u64)| {
+            format!("# HELP {name} {help}.\n# TYPE {name} {kind}\n{name} {value}\n")
+        }
+    };
+    gauges.into_iter().map(lines("gauge")).chain(counters.into_iter().map(lines("counter"))).collect()
+}
+
+fn report(json: bool, event: &ServerEvent) {
+    // Addresses of people are nobody's business unless the operator asks for them with -v.
+    match event {
+        ServerEvent::CameraRegistered { key, product, name, .. } if json => {
+            output::json(
+                &json!({"event": "registered", "camera": key.to_string(), "product": product, "name": name}),
+            );
+        }
+        ServerEvent::CameraRegistered { product, name, .. } => {
+            eprintln!("camera {product}/{name} has registered")
+        }
+        ServerEvent::RegistrationRefused { reason, .. } if json => {
+            output::json(&json!({"event": "refused", "reason": reason}));
+        }
+        ServerEvent::RegistrationRefused { reason, .. } => eprintln!("a camera was refused: {reason}"),
+        ServerEvent::CameraGone { reason, .. } if json => {
+            output::json(&json!({"event": "gone", "reason": reason}))
+        }
+        ServerEvent::CameraGone { reason, .. } => eprintln!("a camera has left: {reason}"),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    fn args(line: &str) -> Server {
+        let crate::args::Command::Server(args) =
+            crate::args::Cli::try_parse_from(format!("xp2p server {line}").split_whitespace())
+                .unwrap()
+                .command
+        else {
+            panic!("another command");
+        };
+        args
+    }
+
+    #[test]
+    fn nobody_runs_an_open_relay_by_accident() {
+        let mut keys = AppKeys::default();
+        assert!(admission(&args("--listen 0.0.0.0:1"), &keys).is_err());
+        assert_eq!(admission(&args("--listen 127.0.0.1:1"), &keys).unwrap(), Admission::LoopbackOnly);
+        assert_eq!(admission(&args("--listen 0.0.0.0:1 --open"), &keys).unwrap(), Admission::Open);
+        keys.insert(AppKey::new("a", "b"));
+        assert_eq!(admission(&args("--listen 0.0.0.0:1"), &keys).unwrap(), Admission::AppKeys);
+        assert!(admission(&args("--open"), &keys).is_err());
+    }
+
+    #[test]
+    fn the_printed_address_can_be_reached() {
+        let key = xp2p_proto::keys::SecretKey::from_bytes([1; 32]).public();
+        let bound = "0.0.0.0:20002".parse().unwrap();
+        assert!(spec(&args(""), bound, key).is_err());
+        assert_eq!(
+            spec(&args("--public-host my.example"), bound, key).unwrap(),
+            format!("my.example:20002#{key}")
+        );
+        assert_eq!(spec(&args("--public-host ::2"), bound, key).unwrap(), format!("[::2]:20002#{key}"));
+    }
+}

@@ -1,0 +1,171 @@
+//! A camera as an application runs it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use xp2p_proto::camera::{Camera, CameraConfig, CameraEvent, ViewerInfo};
+use xp2p_proto::flv::Tag;
+use xp2p_proto::info::{Host, HostPort, Rights, Xp2pInfo};
+use xp2p_proto::live::PushError;
+use xp2p_proto::request::Quality;
+
+use crate::event_loop::Role;
+use crate::handle::{Gone, Handle};
+use crate::runtime::{Runtime, sleep};
+
+/// Most events that wait for the application; the oldest are dropped then.
+const MAX_EVENTS: usize = 1024;
+/// How often names of servers are looked up again.
+const RESOLVE_AGAIN: Duration = Duration::from_secs(60);
+/// Pause before a name that could not be looked up is tried again.
+const RESOLVE_RETRY: Duration = Duration::from_secs(5);
+
+fn host_and_port(addr: &HostPort) -> (String, u16) {
+    let host = match &addr.host {
+        Host::Ip(ip) => ip.to_string(),
+        Host::Name(name) => name.to_string(),
+    };
+    (host, addr.port)
+}
+
+struct CameraRole {
+    events: async_channel::Sender<CameraEvent>,
+}
+
+impl Role<Camera> for CameraRole {
+    fn on_event(&mut self, _machine: &mut Camera, _now: Instant, event: CameraEvent) {
+        tracing::debug!(?event, "camera");
+        // An application that does not listen loses the oldest, and then the channel itself.
+        let _ = self.events.force_send(event);
+    }
+
+    fn shutdown(&mut self, machine: &mut Camera, now: Instant) {
+        machine.shutdown(now);
+    }
+
+    fn is_closed(&self, machine: &Camera) -> bool {
+        machine.is_closed()
+    }
+}
+
+/// A running camera. Clones are the same one; it stops when all are dropped, or with [`shutdown`](Self::shutdown).
+#[derive(Debug, Clone)]
+pub struct CameraHandle {
+    handle: Handle<Camera>,
+}
+
+impl CameraHandle {
+    /// Runs a camera on a socket bound to `bind`. Also returns its events.
+    ///
+    /// Servers that are given by name (in `advertised`, with no address in `addrs`) are looked up, now and then again.
+    ///
+    /// # Errors
+    ///
+    /// The socket cannot be bound, or the configuration is wrong.
+    pub fn spawn<R: Runtime>(
+        runtime: &R,
+        bind: SocketAddr,
+        config: CameraConfig,
+    ) -> io::Result<(Self, async_channel::Receiver<CameraEvent>)> {
+        let (sender, events) = async_channel::bounded(MAX_EVENTS);
+        let names: Vec<(usize, Vec<(String, u16)>)> = config
+            .servers
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| s.addrs.is_empty())
+            .map(|(i, s)| (i, s.advertised.iter().map(host_and_port).collect()))
+            .collect();
+        let handle = Handle::spawn(runtime, &[bind], |_, now| {
+            let machine = Camera::new(config, now).map_err(io::Error::other)?;
+            Ok((machine, CameraRole { events: sender }))
+        })?;
+        for (index, hosts) in names {
+            let (runtime2, handle) = (runtime.clone(), handle.clone().downgrade());
+            runtime.spawn(Box::pin(async move {
+                loop {
+                    let mut addrs = Vec::new();
+                    for (host, port) in &hosts {
+                        match runtime2.resolve(host.clone(), *port).await {
+                            Ok(found) => addrs.extend(found),
+                            Err(e) => tracing::warn!("cannot look up {host}: {e}"),
+                        }
+                    }
+                    let pause = if addrs.is_empty() { RESOLVE_RETRY } else { RESOLVE_AGAIN };
+                    let Some(handle) = handle.upgrade() else { break };
+                    if !addrs.is_empty() {
+                        let tell =
+                            move |camera: &mut Camera, now| camera.set_server_addresses(now, index, &addrs);
+                        if handle.call(tell).await.is_err() {
+                            break;
+                        }
+                    }
+                    drop(handle);
+                    sleep(&runtime2, pause).await;
+                }
+            }));
+        }
+        Ok((Self { handle }, events))
+    }
+
+    /// The handle of the machine, for all that has no method here.
+    pub fn machine(&self) -> &Handle<Camera> {
+        &self.handle
+    }
+
+    /// See [`Camera::xp2p_info`].
+    ///
+    /// # Errors
+    ///
+    /// [`Gone`].
+    pub async fn xp2p_info(
+        &self,
+        rights: Rights,
+        expiry: Option<std::num::NonZeroU64>,
+    ) -> Result<Option<Xp2pInfo>, Gone> {
+        self.handle.call(move |camera, _| camera.xp2p_info(rights, expiry)).await
+    }
+
+    /// Pushes tags from a thread of a source; see [`Camera::push_tag`]. Errors of tags are given to `on_error` in the
+    /// camera's task.
+    ///
+    /// # Errors
+    ///
+    /// [`Gone`].
+    pub fn push_blocking(
+        &self,
+        channel: u32,
+        quality: Quality,
+        tag: Tag,
+        on_error: impl FnOnce(PushError) + Send + 'static,
+    ) -> Result<(), Gone> {
+        self.handle.notify_blocking(move |camera, now| {
+            if let Err(e) = camera.push_tag(now, channel, quality, &tag) {
+                on_error(e);
+            }
+        })
+    }
+
+    /// See [`Camera::viewers`].
+    ///
+    /// # Errors
+    ///
+    /// [`Gone`].
+    pub async fn viewers(&self) -> Result<Vec<ViewerInfo>, Gone> {
+        self.handle.call(|camera, _| camera.viewers()).await
+    }
+
+    /// See [`Camera::set_epoch`].
+    ///
+    /// # Errors
+    ///
+    /// [`Gone`].
+    pub async fn set_epoch(&self, epoch: u32) -> Result<(), Gone> {
+        self.handle.call(move |camera, now| camera.set_epoch(now, epoch)).await
+    }
+
+    /// Says goodbye to viewers and servers.
+    pub async fn shutdown(&self) {
+        self.handle.shutdown().await;
+    }
+}

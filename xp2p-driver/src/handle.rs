@@ -1,0 +1,151 @@
+//! How the rest of a program talks to the task that owns a machine.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use thiserror::Error;
+use xp2p_proto::machine::Machine;
+
+use crate::event_loop::{EventLoop, LoopStats, Role};
+use crate::runtime::Runtime;
+use crate::udp::{MachineSocket, bind};
+
+/// Most commands that wait; callers then wait for room.
+const MAX_COMMANDS: usize = 1024;
+
+pub(crate) enum Command<M> {
+    Call(Box<dyn FnOnce(&mut M, Instant) + Send>),
+    Shutdown(async_channel::Sender<()>),
+}
+
+/// The task that owned the machine has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("it has been shut down")]
+pub struct Gone;
+
+/// A handle of a running machine. Clones talk to the same one; when all are gone, it shuts down.
+pub struct Handle<M> {
+    commands: async_channel::Sender<Command<M>>,
+    stats: Arc<LoopStats>,
+    local: SocketAddr,
+}
+
+impl<M> Clone for Handle<M> {
+    fn clone(&self) -> Self {
+        Self { commands: self.commands.clone(), stats: self.stats.clone(), local: self.local }
+    }
+}
+
+impl<M> fmt::Debug for Handle<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("local", &self.local).finish_non_exhaustive()
+    }
+}
+
+impl<M: Machine + Send + Unpin + 'static> Handle<M> {
+    /// Binds sockets to `addrs`, the first one being the main one, and runs the machine that `make` makes on them.
+    ///
+    /// # Errors
+    ///
+    /// A socket cannot be bound, or `make` fails.
+    pub(crate) fn spawn<R: Runtime, O: Role<M> + Unpin>(
+        runtime: &R,
+        addrs: &[SocketAddr],
+        make: impl FnOnce(&[SocketAddr], Instant) -> io::Result<(M, O)>,
+    ) -> io::Result<Self> {
+        let sockets = addrs
+            .iter()
+            .map(|&addr| {
+                let socket = bind(addr)
+                    .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on UDP {addr}: {e}")))?;
+                MachineSocket::new(runtime, socket)
+            })
+            .collect::<io::Result<Vec<_>>>()?;
+        let bound: Vec<SocketAddr> = sockets.iter().map(MachineSocket::local).collect();
+        let local = bound.first().copied().ok_or(io::ErrorKind::InvalidInput)?;
+        let (machine, role) = make(&bound, runtime.now())?;
+        let (commands, receiver) = async_channel::bounded(MAX_COMMANDS);
+        let stats = Arc::new(LoopStats::default());
+        let task = EventLoop::new(runtime.clone(), machine, role, sockets, receiver, stats.clone());
+        runtime.spawn(Box::pin(async move {
+            if let Err(e) = task.await {
+                tracing::error!("the socket has failed: {e}");
+            }
+        }));
+        Ok(Self { commands, stats, local })
+    }
+
+    /// Runs `call` on the machine and returns what it returns. Dropping the future before it is ready leaves the machine
+    /// whole: the call then either runs or it does not.
+    ///
+    /// # Errors
+    ///
+    /// [`Gone`].
+    pub async fn call<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut M, Instant) -> T + Send + 'static,
+    ) -> Result<T, Gone> {
+        let (sender, receiver) = async_channel::bounded(1);
+        let command = Command::Call(Box::new(move |machine: &mut M, now| {
+            // Fails only if the caller has lost interest.
+            let _ = sender.try_send(call(machine, now));
+        }));
+        self.commands.send(command).await.map_err(|_| Gone)?;
+        receiver.recv().await.map_err(|_| Gone)
+    }
+
+    /// The same for threads that are not asynchronous, without waiting for the call to have run. Waits while too many
+    /// commands wait.
+    ///
+    /// # Errors
+    ///
+    /// [`Gone`].
+    pub fn notify_blocking(&self, call: impl FnOnce(&mut M, Instant) + Send + 'static) -> Result<(), Gone> {
+        self.commands.send_blocking(Command::Call(Box::new(call))).map_err(|_| Gone)
+    }
+
+    /// Says goodbye to all peers and ends the task; waits for that, about a second at most.
+    pub async fn shutdown(&self) {
+        let (sender, receiver) = async_channel::bounded(1);
+        if self.commands.send(Command::Shutdown(sender)).await.is_ok() {
+            // Fails when the task ends without a word, which is an end as well.
+            let _ = receiver.recv().await;
+        }
+    }
+
+    /// Counters of the event loop.
+    pub fn loop_stats(&self) -> &LoopStats {
+        &self.stats
+    }
+
+    /// Where the main socket is bound.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+}
+
+/// A handle that does not keep the machine running.
+#[derive(Debug)]
+pub struct WeakHandle<M> {
+    commands: async_channel::WeakSender<Command<M>>,
+    stats: Arc<LoopStats>,
+    local: SocketAddr,
+}
+
+impl<M> Handle<M> {
+    /// A handle that does not keep the machine running.
+    pub fn downgrade(self) -> WeakHandle<M> {
+        WeakHandle { commands: self.commands.downgrade(), stats: self.stats, local: self.local }
+    }
+}
+
+impl<M> WeakHandle<M> {
+    /// A full handle, if the machine still runs.
+    pub fn upgrade(&self) -> Option<Handle<M>> {
+        let commands = self.commands.upgrade()?;
+        Some(Handle { commands, stats: self.stats.clone(), local: self.local })
+    }
+}

@@ -1,0 +1,300 @@
+//! The local HTTP server that media players open.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming};
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW,
+    CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, VARY, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::hub::{Hub, Subscription};
+use super::io::{HyperIo, HyperTimer};
+use super::path::{Wanted, is_our_host, wanted};
+use crate::runtime::{Listener, Runtime};
+
+/// A request head must be whole after this long.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Gives the JSON that `/TOKEN/stat` answers with.
+pub type StatSource = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// Configuration of a [`PlayerServer`].
+#[derive(Clone)]
+pub struct PlayerConfig {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Origins whose web pages may read streams, as browsers send them (`https://example.org`).
+    pub allow_origins: Vec<String>,
+    /// Most connections at a time. Default 32.
+    pub max_connections: usize,
+    /// What `/TOKEN/stat` answers.
+    pub stat: Option<StatSource>,
+}
+
+impl PlayerConfig {
+    /// The defaults.
+    pub fn new(listen: SocketAddr) -> Self {
+        Self { listen, allow_origins: Vec::new(), max_connections: 32, stat: None }
+    }
+}
+
+impl std::fmt::Debug for PlayerConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PlayerConfig")
+            .field("listen", &self.listen)
+            .field("allow_origins", &self.allow_origins)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    token: String,
+    bound: SocketAddr,
+    config: PlayerConfig,
+    hubs: Mutex<BTreeMap<String, Hub>>,
+    connections: AtomicUsize,
+    /// Closed when the server is dropped.
+    stop: async_channel::Receiver<()>,
+}
+
+/// The local server. It stops when this is dropped.
+pub struct PlayerServer {
+    shared: Arc<Shared>,
+    _stop: async_channel::Sender<()>,
+}
+
+impl std::fmt::Debug for PlayerServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PlayerServer").field("bound", &self.shared.bound).finish_non_exhaustive()
+    }
+}
+
+impl PlayerServer {
+    /// Listens, and serves in the background.
+    ///
+    /// # Errors
+    ///
+    /// The address cannot be listened on.
+    pub fn bind<R: Runtime>(runtime: &R, config: PlayerConfig) -> io::Result<Self> {
+        let listen = config.listen;
+        let mut listener = runtime
+            .listen(listen)
+            .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on TCP {listen}: {e}")))?;
+        let bound = listener.local_addr()?;
+        let token = data_encoding::BASE64URL_NOPAD.encode(&runtime.random::<16>()?);
+        let (stop, stopped) = async_channel::bounded(1);
+        let shared = Arc::new(Shared {
+            token,
+            bound,
+            config,
+            hubs: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            stop: stopped.clone(),
+        });
+        let (runtime, server) = (runtime.clone(), shared.clone());
+        runtime.clone().spawn(Box::pin(async move {
+            loop {
+                let accepted = futures_lite::future::or(async { Some(listener.accept().await) }, async {
+                    // Ends only with an error, because nothing is ever sent.
+                    let _ = stopped.recv().await;
+                    None
+                })
+                .await;
+                match accepted {
+                    Some(Ok((tcp, _))) => {
+                        if server.connections.fetch_add(1, Ordering::Relaxed) >= server.config.max_connections
+                        {
+                            server.connections.fetch_sub(1, Ordering::Relaxed);
+                            tracing::warn!("a player was turned away: too many connections");
+                            continue;
+                        }
+                        let (connection, runtime2) = (server.clone(), runtime.clone());
+                        runtime.spawn(Box::pin(async move {
+                            serve(&runtime2, &connection, tcp).await;
+                            connection.connections.fetch_sub(1, Ordering::Relaxed);
+                        }));
+                    }
+                    // Out of file handles, or a client that left at once: the next one may have more luck.
+                    Some(Err(e)) => {
+                        tracing::debug!("cannot accept a player: {e}");
+                        crate::runtime::sleep(&runtime, Duration::from_millis(50)).await;
+                    }
+                    None => break,
+                }
+            }
+        }));
+        Ok(Self { shared, _stop: stop })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.shared.bound
+    }
+
+    /// Serves `hub` under `id`, in place of what was there.
+    pub fn insert(&self, id: &str, hub: Hub) {
+        self.shared.hubs.lock().unwrap_or_else(|e| e.into_inner()).insert(id.to_owned(), hub);
+    }
+
+    /// Serves nothing under `id` any more. Players that are connected stay until the hub ends.
+    pub fn remove(&self, id: &str) {
+        self.shared.hubs.lock().unwrap_or_else(|e| e.into_inner()).remove(id);
+    }
+
+    /// The URL of stream `id` with a query such as `action=live&channel=0&quality=high`.
+    pub fn url(&self, id: &str, query: &str) -> String {
+        let bound = crate::event_loop::reachable(self.shared.bound);
+        format!("http://{bound}/{}/{id}/ipc.flv?{query}", self.shared.token)
+    }
+}
+
+async fn serve<R: Runtime>(runtime: &R, shared: &Arc<Shared>, tcp: R::Tcp) {
+    let service = service_fn(|request| {
+        let response = answer(shared, &request);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(HyperTimer(runtime.clone()))
+        .header_read_timeout(HEAD_TIMEOUT)
+        .half_close(false)
+        .serve_connection(HyperIo::new(tcp), service);
+    let stopped = async {
+        // Ends only with an error, because nothing is ever sent.
+        let _ = shared.stop.recv().await;
+        Ok(())
+    };
+    if let Err(e) = futures_lite::future::or(connection, stopped).await {
+        tracing::debug!("a player's connection ended: {e}");
+    }
+}
+
+fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<PlayerBody> {
+    // HTTP/1.0 players may send no Host; a browser always does, and only browsers can be tricked.
+    let host = request.headers().get(HOST).map(|h| h.to_str().unwrap_or_default());
+    let ours = host.map_or(request.version() == hyper::Version::HTTP_10, |h| is_our_host(h, shared.bound));
+    if !ours {
+        return text(
+            StatusCode::FORBIDDEN,
+            "the Host header must name the address that this server listens on\n",
+        );
+    }
+    let origin = request.headers().get(ORIGIN);
+    let allowed = match origin {
+        None => None,
+        Some(o) => {
+            let named = o.to_str().is_ok_and(|o| shared.config.allow_origins.iter().any(|a| a == o));
+            if !named {
+                return text(
+                    StatusCode::FORBIDDEN,
+                    "web pages of this origin may not play; start with --allow-origin ORIGIN to let them\n",
+                );
+            }
+            Some(o.clone())
+        }
+    };
+    let mut response = match *request.method() {
+        Method::GET | Method::HEAD => get(shared, request),
+        Method::OPTIONS => {
+            let mut response = text(StatusCode::NO_CONTENT, "");
+            let headers = response.headers_mut();
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
+            if allowed.is_some() {
+                headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, OPTIONS"));
+                headers.insert(
+                    ACCESS_CONTROL_ALLOW_HEADERS,
+                    HeaderValue::from_static("range, if-modified-since"),
+                );
+                if request.headers().contains_key("access-control-request-private-network") {
+                    headers.insert("access-control-allow-private-network", HeaderValue::from_static("true"));
+                }
+            }
+            response
+        }
+        _ => {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET, HEAD and OPTIONS\n");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
+            response
+        }
+    };
+    if let Some(origin) = allowed {
+        response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        response.headers_mut().insert(VARY, HeaderValue::from_static("Origin"));
+    }
+    response
+}
+
+fn get(shared: &Shared, request: &Request<Incoming>) -> Response<PlayerBody> {
+    let head = request.method() == Method::HEAD;
+    match wanted(request.uri().path(), &shared.token) {
+        Wanted::Nothing => text(StatusCode::NOT_FOUND, "there is nothing here\n"),
+        Wanted::Stat => {
+            let json = shared.config.stat.as_ref().map_or_else(|| "{}".to_owned(), |stat| stat());
+            let mut response = text(StatusCode::OK, "");
+            *response.body_mut() = PlayerBody::Text(Some(json.into()));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
+        Wanted::Flv { id } => {
+            let hub = shared.hubs.lock().unwrap_or_else(|e| e.into_inner()).get(id).cloned();
+            let Some(hub) = hub else { return text(StatusCode::NOT_FOUND, "there is no such stream\n") };
+            let body = if head { PlayerBody::Text(None) } else { PlayerBody::Stream(hub.subscribe()) };
+            let mut response = Response::new(body);
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("video/x-flv"));
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            response
+        }
+    }
+}
+
+fn text(status: StatusCode, text: &'static str) -> Response<PlayerBody> {
+    let mut response = Response::new(PlayerBody::Text(Some(Bytes::from_static(text.as_bytes()))));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Body of an answer.
+enum PlayerBody {
+    Text(Option<Bytes>),
+    Stream(Subscription),
+}
+
+impl Body for PlayerBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut *self {
+            Self::Text(text) => {
+                Poll::Ready(text.take().filter(|t| !t.is_empty()).map(|t| Ok(Frame::data(t))))
+            }
+            Self::Stream(subscription) => {
+                subscription.poll_bytes(cx).map(|bytes| bytes.map(|b| Ok(Frame::data(b))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Text(text) if text.as_ref().is_none_or(|t| t.is_empty()))
+    }
+}

@@ -1,0 +1,13 @@
+//! A stream on its way to players, recorders and programs.
+//!
+//! A [`Hub`] takes tags in once and gives them to any number of [`Subscription`]s, each of which begins with a picture.
+//! [`PlayerServer`] serves hubs to media players over HTTP.
+
+mod http;
+mod hub;
+mod io;
+mod path;
+
+pub use self::http::{PlayerConfig, PlayerServer, StatSource};
+pub use self::hub::{Hub, HubStats, MAX_QUEUE, Subscription};
+pub(crate) use self::io::{HyperIo, HyperTimer};

@@ -1,0 +1,98 @@
+//! Who may ask for what: path token, Host and Origin.
+
+use std::net::{IpAddr, SocketAddr};
+
+use subtle::ConstantTimeEq;
+
+/// What a path asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wanted<'a> {
+    /// `/TOKEN/ID/ipc.flv`.
+    Flv { id: &'a str },
+    /// `/TOKEN/stat`.
+    Stat,
+    /// Nothing there, or a wrong token: nobody learns which.
+    Nothing,
+}
+
+/// Reads a path. The token is compared in a time that does not depend on where it differs.
+pub(super) fn wanted<'a>(path: &'a str, token: &str) -> Wanted<'a> {
+    let mut parts = path.trim_start_matches('/').split('/');
+    let given = parts.next().unwrap_or_default();
+    if !bool::from(given.as_bytes().ct_eq(token.as_bytes())) {
+        return Wanted::Nothing;
+    }
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some("stat"), None, None) => Wanted::Stat,
+        (Some(id), Some("ipc.flv"), None) if !id.is_empty() => Wanted::Flv { id },
+        _ => Wanted::Nothing,
+    }
+}
+
+/// Whether a Host header names this server as somebody who knows it would (against DNS rebinding): the address that it
+/// listens on, or `localhost` if that is loopback.
+pub(super) fn is_our_host(host: &str, bound: SocketAddr) -> bool {
+    let (name, port) = match host.rsplit_once(':') {
+        // The colons of an IPv6 address without a port are no separator.
+        Some((name, port)) if !name.contains(':') || name.ends_with(']') => (name, port.parse::<u16>().ok()),
+        _ => (host, Some(80)),
+    };
+    if port != Some(bound.port()) {
+        return false;
+    }
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    match bare.parse::<IpAddr>() {
+        // A socket that listens on all addresses is reached by any of them, but not by a name that somebody chose.
+        Ok(ip) => {
+            bound.ip().is_unspecified() || ip == bound.ip() || (ip.is_loopback() && bound.ip().is_loopback())
+        }
+        Err(_) => {
+            bare.eq_ignore_ascii_case("localhost")
+                && (bound.ip().is_loopback() || bound.ip().is_unspecified())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_need_the_token() {
+        assert_eq!(wanted("/tok/0/ipc.flv", "tok"), Wanted::Flv { id: "0" });
+        assert_eq!(wanted("/tok/stat", "tok"), Wanted::Stat);
+        for path in [
+            "/",
+            "/tok",
+            "/to/0/ipc.flv",
+            "/tokk/0/ipc.flv",
+            "/0/ipc.flv",
+            "/tok//ipc.flv",
+            "/tok/0/x/ipc.flv",
+            "/tok/0/../ipc.flv",
+        ] {
+            assert_eq!(wanted(path, "tok"), Wanted::Nothing, "{path}");
+        }
+    }
+
+    #[test]
+    fn only_our_own_names_are_ours() {
+        let bound: SocketAddr = "127.0.0.1:8080".parse().unwrap();
+        for good in ["127.0.0.1:8080", "localhost:8080", "LOCALHOST:8080", "[::1]:8080"] {
+            assert!(is_our_host(good, bound), "{good}");
+        }
+        for bad in [
+            "evil.example:8080",
+            "127.0.0.1:80",
+            "127.0.0.1",
+            "localhost",
+            "192.168.1.1:8080",
+            "",
+            "localhost.evil.example:8080",
+        ] {
+            assert!(!is_our_host(bad, bound), "{bad}");
+        }
+        let all: SocketAddr = "0.0.0.0:8080".parse().unwrap();
+        assert!(is_our_host("192.168.1.1:8080", all) && !is_our_host("rebound.example:8080", all));
+    }
+}

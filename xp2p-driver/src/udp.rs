@@ -1,0 +1,168 @@
+//! One UDP socket of a machine: batches in and out, addresses in their plain form.
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, SocketAddr};
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::BytesMut;
+use noq_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
+use socket2::{Domain, Protocol, Socket, Type};
+use xp2p_proto::machine::{Datagram, Ecn, Transmit};
+
+use crate::runtime::{Runtime, Udp};
+
+/// Buffers that the system is asked for, so that a burst of video does not overflow them. It may give less.
+const SOCKET_BUFFER: usize = 2 << 20;
+/// Largest datagram with all its GRO companions.
+const MAX_RECEIVE: usize = 64 * 1024;
+
+pub(crate) struct MachineSocket<U> {
+    io: U,
+    state: UdpSocketState,
+    local: SocketAddr,
+    buffer: Vec<u8>,
+    batch: usize,
+}
+
+/// Binds a socket for `addr`. An unspecified IPv6 address takes IPv4 as well; where there is no IPv6 it becomes IPv4.
+pub(crate) fn bind(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let open = |addr: SocketAddr| {
+        let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+        if addr.is_ipv6() {
+            socket.set_only_v6(!addr.ip().is_unspecified())?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&addr.into())?;
+        Ok(socket.into())
+    };
+    match open(addr) {
+        Err(_) if addr.is_ipv6() && addr.ip().is_unspecified() => {
+            open(SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), addr.port()))
+        }
+        result => result,
+    }
+}
+
+impl<U: Udp> MachineSocket<U> {
+    pub(crate) fn new<R: Runtime<Udp = U>>(runtime: &R, socket: std::net::UdpSocket) -> io::Result<Self> {
+        let reference = UdpSockRef::from(&socket);
+        let state = UdpSocketState::new(reference)?;
+        // Best effort: less than asked for works, only worse under load.
+        for result in [
+            state.set_recv_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER),
+            state.set_send_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER),
+        ] {
+            if let Err(e) = result {
+                tracing::debug!("the socket buffer stays as it is: {e}");
+            }
+        }
+        let local = socket.local_addr()?;
+        let io = runtime.udp(socket)?;
+        let batch = BATCH_SIZE.min(8);
+        Ok(Self { io, state, local, buffer: vec![0; batch * MAX_RECEIVE], batch })
+    }
+
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Receives a batch and gives out its datagrams.
+    pub(crate) fn poll_recv(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut each: impl FnMut(Datagram),
+    ) -> Poll<io::Result<usize>> {
+        let mut metas = [RecvMeta::default(); BATCH_SIZE];
+        let mut slices: Vec<IoSliceMut<'_>> =
+            self.buffer.chunks_mut(MAX_RECEIVE).map(IoSliceMut::new).collect();
+        let count = ready!(self.io.poll_recv(cx, &self.state, &mut slices, &mut metas[..self.batch]))?;
+        drop(slices);
+        let mut datagrams = 0;
+        for (meta, buffer) in metas.iter().zip(self.buffer.chunks(MAX_RECEIVE)).take(count) {
+            let ip = meta.dst_ip.map_or(self.local.ip(), |ip| ip.to_canonical());
+            let local = SocketAddr::new(ip, self.local.port());
+            let remote = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
+            let ecn = meta.ecn.and_then(|e| Ecn::from_bits(e as u8));
+            for piece in buffer[..meta.len.min(buffer.len())].chunks(meta.stride.max(1)) {
+                // The only copy: from here on the bytes are shared by reference.
+                each(Datagram { local, remote, ecn, payload: BytesMut::from(piece) });
+                datagrams += 1;
+            }
+        }
+        Poll::Ready(Ok(datagrams))
+    }
+
+    pub(crate) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        transmit: &Transmit,
+        contents: &[u8],
+    ) -> Poll<io::Result<()>> {
+        let src_ip =
+            transmit.local.map(|l| l.ip()).filter(|ip| !ip.is_unspecified()).map(|ip| self.for_family(ip));
+        let destination = SocketAddr::new(self.for_family(transmit.remote.ip()), transmit.remote.port());
+        let ecn = transmit.ecn.and_then(|e| noq_udp::EcnCodepoint::from_bits(e as u8));
+        let whole =
+            noq_udp::Transmit { destination, ecn, contents, segment_size: transmit.segment_size, src_ip };
+        self.io.poll_send(cx, &self.state, &whole)
+    }
+
+    /// The most datagrams that the system takes in one call.
+    pub(crate) fn max_segments(&self) -> usize {
+        self.state.max_gso_segments().get()
+    }
+
+    fn for_family(&self, ip: IpAddr) -> IpAddr {
+        match (ip, self.local) {
+            (IpAddr::V4(v4), SocketAddr::V6(_)) => IpAddr::V6(v4.to_ipv6_mapped()),
+            (ip, _) => ip,
+        }
+    }
+}
+
+/// The host's own addresses with the port of a socket that is bound to `bound`.
+pub(crate) fn local_addresses(bound: SocketAddr) -> Vec<SocketAddr> {
+    if !bound.ip().is_unspecified() {
+        return vec![bound];
+    }
+    match if_addrs::get_if_addrs() {
+        Ok(interfaces) => interfaces
+            .iter()
+            .map(|i| i.ip())
+            .filter(|ip| bound.is_ipv6() || ip.is_ipv4())
+            .map(|ip| SocketAddr::new(ip, bound.port()))
+            .collect(),
+        Err(e) => {
+            tracing::debug!("cannot list the network interfaces: {e}");
+            Vec::new()
+        }
+    }
+}
+
+/// Errors of single datagrams: the network or the peer is not there at this moment, which is for QUIC to find out.
+pub(crate) fn is_transient(error: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    noq_udp::is_msg_size_err(error)
+        || matches!(
+            error.kind(),
+            K::ConnectionRefused
+                | K::ConnectionReset
+                | K::NetworkUnreachable
+                | K::HostUnreachable
+                | K::NetworkDown
+                | K::PermissionDenied
+                | K::AddrNotAvailable
+                | K::InvalidInput
+                | K::Interrupted
+        )
+}
+
+/// A datagram or batch that the socket has not taken yet.
+pub(crate) struct Unsent {
+    pub(crate) transmit: Transmit,
+    pub(crate) data: Vec<u8>,
+    /// Bytes that were taken already.
+    pub(crate) done: usize,
+    pub(crate) since: Instant,
+}
