@@ -1,0 +1,192 @@
+//! The real program in processes of their own.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// The program, built once per test run with the profile of the tests.
+pub fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let test = std::env::current_exe().expect("the test's own path");
+        // target/PROFILE/deps/test-1234
+        let dir = test.parent().and_then(Path::parent).expect("target/PROFILE");
+        let release = dir.file_name().is_some_and(|n| n == "release");
+        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        build.args(["build", "--quiet", "-p", "xp2p-cli", "--bin", "xp2p"]);
+        if release {
+            build.arg("--release");
+        }
+        let status = build
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .env("CARGO_TARGET_DIR", dir.parent().expect("target"))
+            .status()
+            .expect("cargo runs");
+        assert!(status.success(), "xp2p cannot be built");
+        dir.join(format!("xp2p{}", std::env::consts::EXE_SUFFIX))
+    })
+}
+
+/// A running program. It is killed when this is dropped.
+pub struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    errors: Receiver<String>,
+    name: String,
+}
+
+impl Process {
+    /// Starts the program with `args` in directory `dir`.
+    pub fn start(name: &str, dir: &Path, args: &[&str]) -> Self {
+        let mut child = Command::new(program())
+            .args(args)
+            .current_dir(dir)
+            .env("XDG_CONFIG_HOME", dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("{name} cannot be started: {e}"));
+        let (sender, lines) = channel();
+        let out = child.stdout.take().expect("stdout is a pipe");
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        // Shown by the test harness if the test fails.
+        let err = child.stderr.take().expect("stderr is a pipe");
+        let prefix = name.to_owned();
+        let (error_sender, errors) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(err).lines().map_while(Result::ok) {
+                println!("{prefix}: {line}");
+                // Nobody listens once the test is over.
+                let _ = error_sender.send(line);
+            }
+        });
+        Self { child, lines, errors, name: name.to_owned() }
+    }
+
+    /// The next line of its standard output.
+    pub fn line(&mut self, time: Duration) -> String {
+        match self.lines.recv_timeout(time) {
+            Ok(line) => {
+                println!("{}> {line}", self.name);
+                line
+            }
+            Err(RecvTimeoutError::Timeout) => panic!("{} said nothing for {time:?}", self.name),
+            Err(RecvTimeoutError::Disconnected) => panic!("{} has ended", self.name),
+        }
+    }
+
+    /// The next line of its standard error that contains `text`.
+    pub fn error_line(&mut self, time: Duration, text: &str) -> String {
+        let end = Instant::now() + time;
+        loop {
+            match self.errors.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(_) => {}
+                Err(_) => panic!("{} did not say {text:?} within {time:?}", self.name),
+            }
+        }
+    }
+
+    /// Ends it by force.
+    pub fn stop(&mut self) {
+        // Fails only if it has ended already.
+        let _ = self.child.kill();
+    }
+
+    /// All lines up to its end.
+    pub fn rest(&mut self, time: Duration) -> Vec<String> {
+        let end = Instant::now() + time;
+        let mut lines = Vec::new();
+        loop {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    println!("{}> {line}", self.name);
+                    lines.push(line);
+                }
+                Err(RecvTimeoutError::Disconnected) => return lines,
+                Err(RecvTimeoutError::Timeout) => panic!("{} has not ended after {time:?}", self.name),
+            }
+        }
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self, time: Duration) -> ExitStatus {
+        let end = Instant::now() + time;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the child can be waited for") {
+                return status;
+            }
+            assert!(Instant::now() < end, "{} has not ended after {time:?}", self.name);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Fails only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A directory that is removed when this is dropped.
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    /// A fresh, empty directory.
+    pub fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("xp2p-{name}-{}", std::process::id()));
+        // One of an earlier run with the same process id.
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).expect("a temporary directory");
+        Self(path)
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Runs the program to its end. Returns exit code, standard output and standard error.
+pub fn run(dir: &Path, args: &[&str], stdin: Option<&str>) -> (Option<i32>, String, String) {
+    use std::io::Write as _;
+    let mut child = Command::new(program())
+        .args(args)
+        .current_dir(dir)
+        .env("XDG_CONFIG_HOME", dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("xp2p can be started");
+    if let Some(text) = stdin {
+        child.stdin.as_mut().expect("stdin is a pipe").write_all(text.as_bytes()).expect("it reads");
+    }
+    drop(child.stdin.take());
+    let output = child.wait_with_output().expect("it ends");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
