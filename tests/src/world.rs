@@ -46,7 +46,7 @@ impl WorldConfig {
             seed,
             camera_nat: None,
             viewer_nat: None,
-            camera_link: link.clone(),
+            camera_link: link,
             viewer_link: link,
             media: MediaConfig::default(),
         }

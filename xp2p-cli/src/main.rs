@@ -8,6 +8,7 @@ mod keyfile;
 mod known;
 mod log;
 mod output;
+mod probe;
 mod secret;
 mod server;
 mod share;
@@ -58,7 +59,7 @@ fn run(command: &Command) -> Result<bool> {
         Command::Info(args) => info::run(args)?,
         Command::Share(args) => share::share(args)?,
         Command::Revoke(args) => share::revoke(args)?,
-        Command::Probe(_) => anyhow::bail!("not built yet"),
+        Command::Probe(args) => return futures_lite::future::block_on(probe::run(args)),
     }
     Ok(true)
 }

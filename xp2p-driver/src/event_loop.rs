@@ -132,8 +132,7 @@ impl<R: Runtime, M: Machine + Send + 'static, O: Role<M>> EventLoop<R, M, O> {
                 self.unsent.push(Unsent { transmit, data, done: 0, since: now });
             }
             let Some(mut unsent) = self.unsent.pop() else { break };
-            let port = unsent.transmit.local.map_or(0, |l| l.port());
-            let index = self.sockets.iter().position(|s| s.local().port() == port).unwrap_or(0);
+            let index = self.socket_for(unsent.transmit.local);
             let Some(socket) = self.sockets.get_mut(index) else { break };
             match send_batch(cx, socket, &mut unsent) {
                 Poll::Ready(Ok(())) => {
@@ -160,6 +159,13 @@ impl<R: Runtime, M: Machine + Send + 'static, O: Role<M>> EventLoop<R, M, O> {
             }
         }
         progress
+    }
+
+    /// The socket to send from: the very one, else the first of its port, else the main one.
+    fn socket_for(&self, local: Option<SocketAddr>) -> usize {
+        let Some(local) = local else { return 0 };
+        let exact = self.sockets.iter().position(|s| s.local() == local);
+        exact.or_else(|| self.sockets.iter().position(|s| s.local().port() == local.port())).unwrap_or(0)
     }
 
     fn receive(&mut self, cx: &mut Context<'_>, now: Instant) -> io::Result<bool> {

@@ -16,8 +16,11 @@ use crate::udp::{MachineSocket, bind};
 /// Most commands that wait; callers then wait for room.
 const MAX_COMMANDS: usize = 1024;
 
+/// Something to be done with a machine.
+type Call<M> = Box<dyn FnOnce(&mut M, Instant) + Send>;
+
 pub(crate) enum Command<M> {
-    Call(Box<dyn FnOnce(&mut M, Instant) + Send>),
+    Call(Call<M>),
     Shutdown(async_channel::Sender<()>),
 }
 

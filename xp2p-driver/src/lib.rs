@@ -12,6 +12,7 @@ pub mod camera;
 pub mod event_loop;
 pub mod handle;
 pub mod player;
+pub mod probe;
 pub mod runtime;
 pub mod server;
 pub mod source;

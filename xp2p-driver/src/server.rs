@@ -33,6 +33,18 @@ impl Role<Server> for ServerRole {
     }
 }
 
+/// Both addresses must be definite and differ in IP and port, or clients could conclude nothing from the answers.
+fn check_alternative(listen: SocketAddr, other: SocketAddr) -> io::Result<()> {
+    let definite = |a: SocketAddr| !a.ip().is_unspecified() && a.port() != 0;
+    if definite(listen) && definite(other) && listen.ip() != other.ip() && listen.port() != other.port() {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "the second address must differ from the first in IP and in port, and neither IP may be unspecified",
+    ))
+}
+
 /// A running server. Clones are the same one; it stops when all are dropped, or with [`shutdown`](Self::shutdown).
 #[derive(Debug, Clone)]
 pub struct ServerHandle {
@@ -52,7 +64,16 @@ impl ServerHandle {
         mut config: ServerConfig,
     ) -> io::Result<(Self, async_channel::Receiver<ServerEvent>)> {
         let (sender, events) = async_channel::bounded(MAX_EVENTS);
-        let addrs: Vec<SocketAddr> = [listen].into_iter().chain(alternative).collect();
+        let mut addrs = vec![listen];
+        if let Some(other) = alternative {
+            check_alternative(listen, other)?;
+            // RFC 5780 needs every combination of both IPs and both ports.
+            addrs.extend([
+                other,
+                SocketAddr::new(listen.ip(), other.port()),
+                SocketAddr::new(other.ip(), listen.port()),
+            ]);
+        }
         let handle = Handle::spawn(runtime, &addrs, |bound, now| {
             config.local = bound.first().copied().unwrap_or(listen);
             config.alternative = bound.get(1).copied();

@@ -4,13 +4,13 @@
 //! above it how a peer is reached: they see connections, streams and [`LinkEvent`]s. See `docs/PROTOCOL.md` for
 //! the wire.
 //!
-//! * [`config`]: what can be set, and the transport parameters.
-//! * [`entropy`]: all randomness from one seed.
-//! * [`tls`]: TLS 1.3 with raw public keys (RFC 7250).
-//! * [`addr`]: addresses as QUIC sees them, virtual ones included.
-//! * [`relay`]: relay flows.
-//! * [`paths`]: the choice between direct paths and the relay.
-//! * [`conn`]: one connection, its candidates and hole-punching rounds.
+//! * `config`: what can be set, and the transport parameters.
+//! * `entropy`: all randomness from one seed.
+//! * `tls`: TLS 1.3 with raw public keys (RFC 7250).
+//! * `addr`: addresses as QUIC sees them, virtual ones included.
+//! * `relay`: relay flows.
+//! * `paths`: the choice between direct paths and the relay.
+//! * `conn`: one connection, its candidates and hole-punching rounds.
 
 mod addr;
 mod config;

@@ -396,6 +396,7 @@ mod tests {
         params.push("cmd", "\"".repeat((super::super::MAX_QUERY - 5) / 3)).unwrap();
         let mut head = RequestHead::new(&format!("/{}", "a".repeat(MAX_PATH - 1)), params).unwrap();
         head.headers = Headers {
+            latency: Some(std::time::Duration::from_millis(1_500)),
             capability: Some(Capability::issue(
                 &SecretKey::from_bytes([1; 32]),
                 Rights::ALL,

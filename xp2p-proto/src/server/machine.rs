@@ -11,6 +11,7 @@ use super::config::{ServerConfig, ServerError};
 use super::event::{ServerEvent, ServerStats};
 use super::registrations::{Context, Registrations};
 use super::relay::{ForwardOutcome, OpenOutcome, Relay};
+use super::stun::StunResponder;
 use crate::keys::PublicKey;
 use crate::link::{Link, LinkConfig};
 use crate::machine::{Datagram, Machine, Transmit};
@@ -38,6 +39,7 @@ pub struct Server {
     link: Link,
     relay: Relay,
     registrations: Registrations,
+    stun: StunResponder,
     rng: ChaCha12Rng,
     queue: VecDeque<Outgoing>,
     events: VecDeque<ServerEvent>,
@@ -68,6 +70,7 @@ impl Server {
             link: Link::new(link).map_err(ServerError::Link)?,
             relay: Relay::new(config.relay, config.entropy.rng("relay"), now),
             registrations: Registrations::default(),
+            stun: StunResponder::new(config.stun_rate, now),
             rng: config.entropy.rng("server"),
             queue: VecDeque::new(),
             events: VecDeque::new(),
@@ -94,7 +97,9 @@ impl Server {
             refused: self.registrations.refused,
             relayed_datagrams: relay.forwarded_datagrams,
             relayed_bytes: relay.forwarded_bytes,
-            relay_drops: relay.dropped,
+            relay_drops: relay.dropped + self.stats.relay_drops,
+            stun_answers: self.stun.answers(),
+            stun_drops: self.stun.drops(),
             ..self.stats
         }
     }
@@ -222,7 +227,11 @@ impl Machine for Server {
                 self.handle_link_events(now);
             }
             Kind::Frame => self.handle_frame(now, datagram),
-            Kind::Stun => self.stats.unknown_datagrams += 1,
+            Kind::Stun => {
+                if let Some((local, remote, data)) = self.stun.answer(now, &self.config, &datagram) {
+                    self.enqueue(local, remote, BytesMut::from(&data[..]));
+                }
+            }
             Kind::Unknown => self.stats.unknown_datagrams += 1,
         }
     }

@@ -10,6 +10,7 @@ mod limits;
 mod machine;
 mod registrations;
 pub mod relay;
+mod stun;
 
 pub use self::config::{ServerConfig, ServerError};
 pub use self::event::{ServerEvent, ServerStats};

@@ -347,10 +347,10 @@ impl Relay {
         let Some(camera) = self.cameras.get(&flow.ticket) else { return ForwardOutcome::UnknownFlow };
         match end {
             End::Viewer if flow.viewer != source => {
-                return ForwardOutcome::SendCookie { cookie: self.cookies.make(now, id, source) };
+                ForwardOutcome::SendCookie { cookie: self.cookies.make(now, id, source) }
             }
             End::Camera if flow.camera.unwrap_or(camera.addr) != source => {
-                return ForwardOutcome::SendCookie { cookie: self.cookies.make(now, id, source) };
+                ForwardOutcome::SendCookie { cookie: self.cookies.make(now, id, source) }
             }
             End::Viewer => {
                 flow.proven = true;

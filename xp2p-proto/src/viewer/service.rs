@@ -216,10 +216,8 @@ impl Service {
                 self.ask(link, events);
             }
             LinkEvent::Lost(reason) => self.lost(now, link, reason, events),
-            LinkEvent::RelayRefused(reason) => {
-                if !self.connected {
-                    self.refused.get_or_insert((reason, now)).0 = reason;
-                }
+            LinkEvent::RelayRefused(reason) if !self.connected => {
+                self.refused.get_or_insert((reason, now)).0 = reason;
             }
             LinkEvent::Path(kind) => events.push_back(ViewerEvent::Path { service: self.id, kind }),
             LinkEvent::Available(Dir::Bi) => self.ask(link, events),
