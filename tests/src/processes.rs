@@ -12,8 +12,9 @@ pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let test = std::env::current_exe().expect("the test's own path");
-        // target/PROFILE/deps/test-1234
-        let dir = test.parent().and_then(Path::parent).expect("target/PROFILE");
+        // target/PROFILE/deps/test-1234, or target/PROFILE/benchmark
+        let deps = test.parent().filter(|d| d.ends_with("deps")).and_then(Path::parent);
+        let dir = deps.or_else(|| test.parent()).expect("target/PROFILE");
         let release = dir.file_name().is_some_and(|n| n == "release");
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         build.args(["build", "--quiet", "-p", "xp2p-cli", "--bin", "xp2p"]);

@@ -54,7 +54,10 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
     };
     let secret = SecretKey::from_bytes(keyfile::random()?);
     let server_key = secret.public();
-    let config = ServerConfig::new(secret, Entropy::from_os(keyfile::random()?), loopback());
+    let mut config = ServerConfig::new(secret, Entropy::from_os(keyfile::random()?), loopback());
+    // What stays on this machine costs nobody anything.
+    config.relay.camera_rate = None;
+    config.relay.flow_rate = None;
     let (server, _server_events) = ServerHandle::spawn(&Smol, loopback(), None, config)?;
     say(
         &json!({"event": "server", "server": format!("{}#{server_key}", server.local_addr())}),

@@ -67,8 +67,10 @@ pub(crate) async fn run(args: &Server) -> Result<()> {
     let mut config = ServerConfig::new(identity, Entropy::from_os(keyfile::random()?), args.listen);
     config.admission = admission;
     config.app_keys = keys;
-    config.relay.camera_rate = rate(&args.relay_rate)?;
-    config.relay.flow_rate = config.relay.camera_rate;
+    // What stays on this machine costs nobody anything.
+    let limit = if admission == Admission::LoopbackOnly { None } else { rate(&args.relay_rate)? };
+    config.relay.camera_rate = limit;
+    config.relay.flow_rate = limit;
     let signals = stop::signals()?;
     let (server, events) = ServerHandle::spawn(&Smol, args.listen, args.listen_alt, config)?;
     let spec = spec(args, server.local_addr(), key)?;

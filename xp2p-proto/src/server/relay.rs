@@ -26,6 +26,8 @@ const AMPLIFICATION: u64 = 3;
 const FULL_PACKET: usize = 1_000;
 /// Bytes of an OPENED frame at most.
 const OPENED_LEN: u64 = 1 + 16 + 8 + 1 + 16 + 2;
+/// Seconds worth of a rate limit that may pass at once.
+const BURST_SECONDS: u64 = 4;
 /// Least burst of a rate limit, so that a limit below one packet still lets packets through.
 const MIN_BURST: u64 = 64 * 1024;
 /// Most source addresses whose attempts are counted. When there are more, the counts of all start again.
@@ -40,13 +42,14 @@ const SWEEP: Duration = Duration::from_secs(10);
 pub struct RelayConfig {
     /// Most flows. Default 20,000.
     pub max_flows: usize,
-    /// Most flows to one camera. Default 64.
+    /// Most flows to one camera: its viewers keep theirs as a way back. Default 512.
     pub max_flows_per_camera: usize,
     /// Most bytes per second of one flow, both ways together. Default 1,000,000.
     pub flow_rate: Option<u64>,
     /// Most bytes per second of all flows of one camera. Default 2,000,000.
     pub camera_rate: Option<u64>,
-    /// Most new flows per second from one IP address. Default 10, at most 30 at once.
+    /// Most new flows per second from one IP address, behind which there may be many people; three times as many at once.
+    /// Default 50.
     pub opens_per_source: u32,
 }
 
@@ -54,10 +57,10 @@ impl Default for RelayConfig {
     fn default() -> Self {
         Self {
             max_flows: 20_000,
-            max_flows_per_camera: 64,
+            max_flows_per_camera: 512,
             flow_rate: Some(1_000_000),
             camera_rate: Some(2_000_000),
-            opens_per_source: 10,
+            opens_per_source: 50,
         }
     }
 }
@@ -450,5 +453,6 @@ impl Relay {
 }
 
 fn bucket(rate: u64, now: Instant) -> Bucket {
-    Bucket::new(rate, rate.max(MIN_BURST), now)
+    // Every session begins over the relay with a keyframe and what came after it, at full speed.
+    Bucket::new(rate, rate.saturating_mul(BURST_SECONDS).max(MIN_BURST), now)
 }
