@@ -321,6 +321,29 @@ fn host_behind(name: &str, public: &str, private: &str, nat: Option<NatId>) -> H
     }
 }
 
+thread_local! {
+    /// Trace hashes of the worlds that have ended on this thread.
+    static TRACES: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        TRACES.with_borrow_mut(|traces| traces.push(self.sim.trace_hash()));
+    }
+}
+
+/// Runs a scenario two times. Every world in it must have sent the same packets at the same times both times.
+pub fn twice(scenario: impl Fn()) {
+    let run = || {
+        TRACES.with_borrow_mut(Vec::clear);
+        scenario();
+        TRACES.with_borrow(Vec::clone)
+    };
+    let first = run();
+    assert!(!first.is_empty(), "the scenario has no world");
+    assert_eq!(first, run(), "the second run was another one");
+}
+
 /// Checks of the contract that hold for every machine after a run.
 pub fn assert_contract<M: Machine + 'static>(sim: &Sim, host: HostId<M>) {
     assert_eq!(sim.rearms(host), 0, "a timer was still due right after it was handled");
