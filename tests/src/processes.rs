@@ -42,11 +42,16 @@ pub struct Process {
 impl Process {
     /// Starts the program with `args` in directory `dir`.
     pub fn start(name: &str, dir: &Path, args: &[&str]) -> Self {
+        Self::start_with(name, dir, args, Stdio::null())
+    }
+
+    /// The same with something on its standard input.
+    pub fn start_with(name: &str, dir: &Path, args: &[&str], stdin: Stdio) -> Self {
         let mut child = Command::new(program())
             .args(args)
             .current_dir(dir)
             .env("XDG_CONFIG_HOME", dir)
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
