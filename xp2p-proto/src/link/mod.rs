@@ -382,8 +382,8 @@ impl Link {
         }
     }
 
-    /// Replaces the host's own addresses, which become candidates for direct paths. Returns whether they differ from
-    /// the ones before, and there were some before: then the host has moved to another network.
+    /// Replaces the host's own addresses, which become candidates for direct paths. Returns whether one of the old ones
+    /// is gone: then the host has moved to another network. One that is merely added harms no path.
     pub fn set_local_addresses(&mut self, now: Instant, addrs: &[SocketAddr]) -> bool {
         let mut addrs: Vec<SocketAddr> = addrs.iter().map(|a| from_quic(*a)).collect();
         addrs.sort_unstable();
@@ -392,7 +392,7 @@ impl Link {
         if addrs == self.own_addrs {
             return false;
         }
-        let moved = !self.own_addrs.is_empty();
+        let moved = self.own_addrs.iter().any(|old| !addrs.contains(old));
         self.own_addrs = addrs;
         if moved {
             // What servers saw of the old network no longer holds.
