@@ -15,6 +15,11 @@ pub fn program() -> &'static Path {
         // target/PROFILE/deps/test-1234, or target/PROFILE/benchmark
         let deps = test.parent().filter(|d| d.ends_with("deps")).and_then(Path::parent);
         let dir = deps.or_else(|| test.parent()).expect("target/PROFILE");
+        assert!(
+            dir.ends_with("debug") || dir.ends_with("release"),
+            "an unexpected place for a test: {}",
+            dir.display()
+        );
         let release = dir.file_name().is_some_and(|n| n == "release");
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         build.args(["build", "--quiet", "-p", "xp2p-cli", "--bin", "xp2p"]);
