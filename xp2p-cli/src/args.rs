@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 #[command(after_help = "Start here: `xp2p demo` shows a server, a camera and a viewer on this machine.\n\n\
     Secrets (XP2PINFO, ID:SECRET) are best given as @FILE or - (standard input), so that they show neither in the \
     process list nor in the shell's history.\n\n\
-    Exit codes: 0 success, 1 failure, 2 an error that ended the run early, 64 wrong usage.")]
+    Exit codes: 0 success, 1 failure (of `view`: no video arrived), 64 wrong usage.")]
 pub(crate) struct Cli {
     /// Log more: -v what happens, -vv every connection, -vvv every packet. XP2P_LOG sets a filter.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]

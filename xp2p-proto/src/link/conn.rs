@@ -40,6 +40,8 @@ pub(super) struct Conn {
     pub(super) timer: Option<Instant>,
     pub(super) observed: Option<SocketAddr>,
     pub(super) reported: Option<SocketAddr>,
+    /// The kind of path that was reported last.
+    told: Option<PathKind>,
     relay_path: bool,
     offered: Vec<SocketAddr>,
     next_round: Option<Instant>,
@@ -72,6 +74,7 @@ impl Conn {
             timer: None,
             observed: None,
             reported: None,
+            told: None,
             relay_path,
             offered: Vec::new(),
             next_round: None,
@@ -153,8 +156,10 @@ impl Conn {
     }
 
     fn report(&mut self, outcome: Outcome, out: &mut VecDeque<(ConnId, LinkEvent)>) {
+        // From one direct path to another is no news: both are direct.
         if outcome.switched
             && let Some(kind) = self.paths.selected_kind()
+            && self.told.replace(kind) != Some(kind)
         {
             self.emit(out, LinkEvent::Path(kind));
         }
