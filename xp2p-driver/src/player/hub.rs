@@ -7,7 +7,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use xp2p_proto::flv::{Config, GopCache, GopLimits, Muxer, Tag, TagKind, Timeline, TimelineConfig};
 
-/// Most bytes that wait for one receiver; past it everything up to the next keyframe is left out.
+/// Most bytes that wait for one receiver; past it old groups of pictures are left out, then everything up to the next
+/// keyframe.
 pub const MAX_QUEUE: usize = 8 << 20;
 /// Most tags that wait for one receiver.
 const MAX_TAGS: usize = 4096;
@@ -29,6 +30,26 @@ struct Receiver {
     bytes: usize,
     wait_key: bool,
     waker: Option<Waker>,
+}
+
+impl Receiver {
+    fn has_room(&self, tag: &Tag) -> bool {
+        self.bytes + tag.wire_len() <= MAX_QUEUE && self.queue.len() < MAX_TAGS
+    }
+
+    /// Leaves out the groups before the newest, or all of them if a new one begins. Returns how many tags that were.
+    fn drop_old_groups(&mut self, new_group: bool) -> u64 {
+        let newest = if new_group { None } else { self.queue.iter().rposition(Tag::is_keyframe) };
+        let before = self.queue.len();
+        let mut index = 0;
+        self.queue.retain(|tag| {
+            index += 1;
+            // Decoders need their configuration whatever is left out.
+            newest.is_some_and(|newest| index > newest) || tag.is_sequence_header()
+        });
+        self.bytes = self.queue.iter().map(Tag::wire_len).sum();
+        (before - self.queue.len()) as u64
+    }
 }
 
 #[derive(Debug)]
@@ -150,13 +171,11 @@ impl Inner {
             if receiver.wait_key && has_video && tag.kind == TagKind::Video && !tag.is_sequence_header() {
                 continue;
             }
-            if receiver.bytes + tag.wire_len() > MAX_QUEUE || receiver.queue.len() >= MAX_TAGS {
-                // A slow player loses pictures, not the newest ones.
-                self.stats.dropped += receiver.queue.len() as u64;
-                receiver.queue.retain(Tag::is_sequence_header);
-                receiver.bytes = receiver.queue.iter().map(Tag::wire_len).sum();
-                if !key && has_video {
-                    receiver.wait_key = true;
+            if !receiver.has_room(tag) {
+                self.stats.dropped += receiver.drop_old_groups(key);
+                if !receiver.has_room(tag) {
+                    // What is left is one group: its beginning is worth more than its end.
+                    receiver.wait_key = has_video;
                     self.stats.dropped += 1;
                     continue;
                 }
@@ -338,8 +357,15 @@ mod tests {
         }
         assert_eq!(fast_tags, 40, "a slow receiver does not slow another");
         assert!(hub.stats().dropped > 0);
-        let first = block_on(slow.next_tag()).unwrap();
-        assert!(first.is_keyframe());
+        let mut kept = Vec::new();
+        while let Some(tag) = block_on(poll_once(slow.next_tag())).flatten() {
+            kept.push(tag.is_keyframe());
+        }
+        assert!(kept[0], "it begins with a keyframe");
+        assert!(
+            kept.len() > 4 && kept[1..].iter().all(|key| !key),
+            "and goes on with the newest group: {kept:?}"
+        );
     }
 
     #[test]
