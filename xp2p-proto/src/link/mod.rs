@@ -578,6 +578,11 @@ impl Link {
         }
     }
 
+    /// Signs of life of the peer of `id` so far, as a number that grows. Forged datagrams do not count.
+    pub fn heard(&mut self, id: ConnId) -> u64 {
+        self.conn_mut(id).map_or(0, |c| paths::frames_heard(&c.quic.stats().frame_rx))
+    }
+
     /// Asks the peer of `id` for a sign of life on the path in use.
     pub fn ping(&mut self, now: Instant, id: ConnId) {
         if let Some(conn) = self.conn_mut(id) {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use noq_proto::{Connection, PathId, PathStats, PathStatus, VarInt};
+use noq_proto::{Connection, FrameStats, PathId, PathStats, PathStatus, VarInt};
 
 use super::addr::{from_quic, virtual_index};
 
@@ -123,6 +123,12 @@ pub(super) struct Outcome {
     pub(super) lost_direct: bool,
 }
 
+/// Frames that a living peer sends often. Datagrams do not count: anybody can send those, and a peer that has restarted
+/// answers with resets that QUIC may not recognise.
+pub(super) fn frames_heard(stats: &FrameStats) -> u64 {
+    stats.acks + stats.path_acks + stats.stream + stats.ping + stats.path_challenge + stats.path_response
+}
+
 fn kind_of(conn: &Connection, id: PathId) -> Option<PathKind> {
     let remote = conn.network_path(id).ok()?.remote();
     Some(if virtual_index(remote).is_some() { PathKind::Relay } else { PathKind::Direct })
@@ -138,7 +144,7 @@ impl Paths {
             Watched {
                 kind,
                 health: Health::Alive,
-                rx_seen: stats.udp_rx.datagrams,
+                rx_seen: frames_heard(&stats.frame_rx),
                 tx_seen: stats.udp_tx.datagrams,
                 last_rx: now,
                 unanswered: None,
@@ -191,8 +197,8 @@ impl Paths {
         let had_direct = self.has_direct();
         for (&id, path) in &mut self.watched {
             let Some(stats) = conn.path_stats(id) else { continue };
-            if stats.udp_rx.datagrams > path.rx_seen {
-                path.rx_seen = stats.udp_rx.datagrams;
+            if frames_heard(&stats.frame_rx) > path.rx_seen {
+                path.rx_seen = frames_heard(&stats.frame_rx);
                 path.last_rx = now;
                 path.unanswered = None;
                 path.health = Health::Alive;

@@ -39,7 +39,8 @@ impl Viewer {
     /// When TLS refuses the key.
     pub fn new(config: ViewerConfig) -> Result<Self, ViewerError> {
         let mut link = LinkConfig::new(config.secret.clone(), config.entropy.clone());
-        link.max_connections = config.max_services;
+        // A service may hold a second connection for a while.
+        link.max_connections = config.max_services * 2;
         link.max_relay_flows = config.max_services * 2;
         link.path_mtu_discovery = config.path_mtu_discovery;
         link.idle_timeout = config.patience;
@@ -135,8 +136,8 @@ impl Viewer {
 
     fn handle_link_events(&mut self, now: Instant) {
         while let Some((conn, event)) = self.link.poll_event() {
-            if let Some(service) = self.services.values_mut().find(|s| s.conn() == Some(conn)) {
-                service.handle(now, &mut self.link, event, &mut self.events);
+            if let Some(service) = self.services.values_mut().find(|s| s.owns(conn)) {
+                service.handle(now, &mut self.link, conn, event, &mut self.events);
             }
         }
     }

@@ -28,6 +28,9 @@ const ATTEMPT: Duration = Duration::from_secs(8);
 const UNKNOWN_GRACE: Duration = Duration::from_secs(3);
 /// A stream that has been silent for this long makes us ask whether the way to the camera still works.
 const QUIET: Duration = Duration::from_millis(500);
+/// When nothing at all was heard for this long, a second connection is tried beside the first: the camera may have
+/// restarted without a word that reached us. Whichever works first is kept.
+const STALE: Duration = Duration::from_secs(4);
 /// Bytes that are read from one stream before others get their turn.
 const READ_SLICE: usize = 64 * 1024;
 
@@ -67,6 +70,10 @@ pub(super) struct Service {
     now: Instant,
     /// When to ask for a sign of life unless something comes.
     quiet_at: Option<Instant>,
+    /// Signs of life so far on this connection, and when they last grew.
+    heard: (u64, Instant),
+    /// A second connection, tried while the first is silent.
+    spare: Option<ConnId>,
 }
 
 impl Service {
@@ -92,11 +99,18 @@ impl Service {
             past: PathTotals::default(),
             now,
             quiet_at: None,
+            heard: (0, now),
+            spare: None,
         }
     }
 
     pub(super) fn conn(&self) -> Option<ConnId> {
         self.conn
+    }
+
+    /// Whether events of `conn` are for this service.
+    pub(super) fn owns(&self, conn: ConnId) -> bool {
+        self.conn == Some(conn) || self.spare == Some(conn)
     }
 
     pub(super) fn totals(&self, link: &mut Link) -> PathTotals {
@@ -126,7 +140,7 @@ impl Service {
     }
 
     pub(super) fn close(&mut self, now: Instant, link: &mut Link, reason: &str) {
-        if let Some(conn) = self.conn.take() {
+        for conn in [self.conn.take(), self.spare.take()].into_iter().flatten() {
             link.close(now, conn, CLOSE_OK, reason);
         }
         self.over = true;
@@ -191,6 +205,7 @@ impl Service {
             let _ = write(quic, id, &mut [bytes::Bytes::from(head)]);
             end(quic, id, None);
             stream.state = State::Asked(id, HeadReader::new());
+            self.quiet_at.get_or_insert(self.now + QUIET);
             events.push_back(ViewerEvent::Request { stream: stream.key });
         }
     }
@@ -199,12 +214,25 @@ impl Service {
         &mut self,
         now: Instant,
         link: &mut Link,
+        conn: ConnId,
         event: LinkEvent,
         events: &mut VecDeque<ViewerEvent>,
     ) {
         self.now = now;
+        if self.spare == Some(conn) {
+            match event {
+                LinkEvent::Connected { .. } => self.switch(now, link, conn, events),
+                LinkEvent::Lost(_) => {
+                    self.spare = None;
+                    self.heard.1 = now;
+                    return;
+                }
+                _ => return,
+            }
+        }
         match event {
             LinkEvent::Connected { .. } => {
+                self.heard = (0, now);
                 self.connected = true;
                 self.ever_connected = true;
                 self.down_since = None;
@@ -252,6 +280,9 @@ impl Service {
         if let Some(conn) = self.conn.take() {
             self.past = self.past + link.totals(conn);
         }
+        if let Some(spare) = self.spare.take() {
+            link.close(now, spare, CLOSE_OK, "trying anew");
+        }
         self.reset_streams();
         match reason {
             LostReason::WrongKey => self.give_up(
@@ -277,6 +308,41 @@ impl Service {
                     events.push_back(ViewerEvent::Reconnecting { service: self.id, reason: text });
                 }
             }
+        }
+    }
+
+    /// The second connection works, the first is still silent: the camera has forgotten it.
+    fn switch(&mut self, now: Instant, link: &mut Link, new: ConnId, events: &mut VecDeque<ViewerEvent>) {
+        if let Some(old) = self.conn.replace(new) {
+            self.past = self.past + link.totals(old);
+            link.close(now, old, CLOSE_OK, "connected anew");
+        }
+        self.spare = None;
+        self.reset_streams();
+        let reason = "the camera has forgotten the connection".to_owned();
+        events.push_back(ViewerEvent::Reconnecting { service: self.id, reason });
+    }
+
+    /// Asks for a sign of life when streams are silent, and looks for another way when none comes.
+    fn check_silence(&mut self, now: Instant, link: &mut Link) {
+        let waiting = self.streams.values().any(|s| !matches!(s.state, State::Waiting));
+        let Some(conn) = self.conn.filter(|_| waiting && self.connected) else {
+            self.quiet_at = None;
+            return;
+        };
+        self.quiet_at = Some(now + QUIET);
+        link.ping(now, conn);
+        let heard = link.heard(conn);
+        if heard != self.heard.0 {
+            self.heard = (heard, now);
+            if let Some(spare) = self.spare.take() {
+                link.close(now, spare, CLOSE_OK, "the first connection works again");
+            }
+        } else if self.spare.is_none() && now.saturating_duration_since(self.heard.1) >= STALE {
+            let info = &self.config.info;
+            let servers = &self.config.servers;
+            // Too many connections at this moment: the next check tries again.
+            self.spare = link.connect_relayed(now, *info.camera(), *info.ticket(), servers, VIEWER_ALPN).ok();
         }
     }
 
@@ -323,11 +389,7 @@ impl Service {
         }
         self.now = now;
         if self.quiet_at.is_some_and(|at| at <= now) {
-            let watching = self.streams.values().any(|s| matches!(s.state, State::Open(_)));
-            self.quiet_at = watching.then(|| now + QUIET);
-            if let Some(conn) = self.conn.filter(|_| watching) {
-                link.ping(now, conn);
-            }
+            self.check_silence(now, link);
         }
         let patience_over = self.down_since.is_some_and(|at| at + self.viewer.patience <= now);
         let refused = self.refused.filter(|(_, at)| *at + UNKNOWN_GRACE <= now);
