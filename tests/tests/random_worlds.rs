@@ -140,7 +140,8 @@ fn scenario(seed: u64) {
     let last = world.shown.last().map_or(Duration::ZERO, |s| s.at);
     let gone = world.events.iter().any(|(_, e)| matches!(e, ViewerEvent::Disconnect { .. }));
     assert!(
-        end - last < Duration::from_secs(1) && !gone,
+        // On a slow and lossy link a picture may take as long as the latency budget.
+        end - last < Duration::from_millis(2500) && !gone,
         "seed {seed}: no picture since {last:?} of {end:?}\nstory: {story:?}\nviewer: {:?}",
         world.events
     );
