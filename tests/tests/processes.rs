@@ -75,6 +75,44 @@ fn summary(lines: &[String]) -> Value {
     serde_json::from_str(lines.last().expect("lines")).expect("JSON")
 }
 
+/// The status line and heads that a raw HTTP request gets.
+fn ask(url: &str, method: &str, path: &str, headers: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let host = url.trim_start_matches("http://").split('/').next().expect("a host");
+    let mut tcp = std::net::TcpStream::connect(host).expect("the player server listens");
+    tcp.set_read_timeout(Some(START)).expect("a timeout");
+    let headers = headers.replace("HOST", host);
+    write!(tcp, "{method} {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n").expect("it reads");
+    let mut answer = Vec::new();
+    let mut byte = [0];
+    while !answer.ends_with(b"\r\n\r\n") && tcp.read(&mut byte).expect("it answers") == 1 {
+        answer.push(byte[0]);
+    }
+    String::from_utf8(answer).expect("text")
+}
+
+/// Decision 14: DNS rebinding, other web pages and guessed paths get nothing.
+fn only_players_who_know_the_url_are_served(url: &str) {
+    let path = &url[url.match_indices('/').nth(2).expect("a path").0..];
+    let status = |method: &str, path: &str, headers: &str| {
+        let answer = ask(url, method, path, headers);
+        answer.split(' ').nth(1).expect("a status").to_owned()
+    };
+    let fine = ask(url, "GET", path, "host: HOST\r\n").to_ascii_lowercase();
+    assert!(fine.starts_with("http/1.1 200") && fine.contains("content-type: video/x-flv"), "{fine}");
+    assert!(
+        fine.contains("cache-control: no-store") && fine.contains("transfer-encoding: chunked"),
+        "{fine}"
+    );
+    assert!(!fine.contains("access-control-allow-origin"), "{fine}");
+    assert_eq!(status("HEAD", path, "host: HOST\r\n"), "200");
+    assert_eq!(status("GET", path, "host: rebound.example\r\n"), "403");
+    assert_eq!(status("GET", path, "host: HOST\r\norigin: https://evil.example\r\n"), "403");
+    assert_eq!(status("GET", path, ""), "403", "no Host at all");
+    assert_eq!(status("GET", "/guess/0/ipc.flv", "host: HOST\r\n"), "404");
+    assert_eq!(status("POST", path, "host: HOST\r\ncontent-length: 0\r\n"), "405");
+}
+
 #[test]
 fn three_processes_show_and_record_video() {
     let home = home("three");
@@ -85,6 +123,7 @@ fn three_processes_show_and_record_video() {
     let url = url["url"].as_str().expect("a URL").to_owned();
     let seen = streams(&url);
     assert!(seen.contains("h264") && seen.contains("aac"), "on the URL: {seen}");
+    only_players_who_know_the_url_are_served(&url);
     let lines = view.rest(Duration::from_secs(25));
     assert_eq!(view.wait(START).code(), Some(0));
     let summary = summary(&lines);
