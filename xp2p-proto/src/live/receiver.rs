@@ -273,3 +273,6 @@ fn give(out: &mut VecDeque<LiveItem>, stats: &mut ReceiverStats, tag: Tag) {
     }
     out.push_back(LiveItem::Tag(tag));
 }
+
+#[cfg(test)]
+mod tests;

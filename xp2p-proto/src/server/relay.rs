@@ -456,3 +456,6 @@ fn bucket(rate: u64, now: Instant) -> Bucket {
     // Every session begins over the relay with a keyframe and what came after it, at full speed.
     Bucket::new(rate, rate.saturating_mul(BURST_SECONDS).max(MIN_BURST), now)
 }
+
+#[cfg(test)]
+mod tests;
