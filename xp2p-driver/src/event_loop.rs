@@ -16,8 +16,9 @@ use futures_lite::Stream;
 use xp2p_proto::machine::Machine;
 
 use crate::handle::Command;
+use crate::outbox::{Batch, Outbox};
 use crate::runtime::{Runtime, Timer};
-use crate::udp::{MachineSocket, Unsent, is_transient, local_addresses};
+use crate::udp::{MachineSocket, is_transient, local_addresses};
 
 /// Batches that are received in one turn.
 const RECEIVE_BUDGET: usize = 8;
@@ -35,8 +36,16 @@ const CLOCK_CHECK: Duration = Duration::from_secs(60);
 const SHUTDOWN_TIME: Duration = Duration::from_secs(1);
 /// Timers in a row that are due right after they were handled before that is called a fault.
 const BUSY_TIMERS: u32 = 1_000;
-/// A datagram that no socket takes is dropped after this long.
-const SEND_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a machine's timers rest after such a fault.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+/// How often such faults are told.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+/// Errors in a row that may be those of single datagrams; after more the socket gets a pause.
+const RECEIVE_ERRORS: u32 = 64;
+/// How long a socket rests after an error of its own.
+const RECEIVE_PAUSE: Duration = Duration::from_millis(50);
+/// Pauses in a row (2 s) after which a socket is given up.
+const RECEIVE_PAUSES: u32 = 40;
 
 /// What a role does with its machine's events.
 pub trait Role<M: Machine>: Send + 'static {
@@ -62,30 +71,49 @@ pub struct LoopStats {
     pub received: AtomicU64,
     /// Batches sent.
     pub sent: AtomicU64,
-    /// Datagrams that could not be sent.
+    /// Batches that the system refused, because of their size or for want of a way to their destination.
     pub send_errors: AtomicU64,
+    /// Batches that were dropped because the socket took nothing for two seconds.
+    pub dropped: AtomicU64,
+    /// Errors on receiving.
+    pub receive_errors: AtomicU64,
     /// Times that the machine asked to be woken at once, again and again.
     pub busy_timers: AtomicU64,
 }
 
-fn count(counter: &AtomicU64, n: usize) {
+pub(crate) fn count(counter: &AtomicU64, n: usize) {
     counter.fetch_add(n as u64, Ordering::Relaxed);
 }
 
+/// A socket and what belongs to it.
+struct Lane<U> {
+    socket: MachineSocket<U>,
+    outbox: Outbox,
+    /// Errors on receiving since it last had something, or nothing, in order.
+    errors: u32,
+    pauses: u32,
+    /// Not to be read before.
+    rest: Option<Instant>,
+}
+
 pub(crate) struct EventLoop<R: Runtime, M: Machine, O: Role<M>> {
-    pub(crate) runtime: R,
-    pub(crate) machine: M,
-    pub(crate) role: O,
-    pub(crate) sockets: Vec<MachineSocket<R::Udp>>,
-    pub(crate) commands: Pin<Box<async_channel::Receiver<Command<M>>>>,
-    pub(crate) stats: Arc<LoopStats>,
-    pub(crate) timer: R::Timer,
-    pub(crate) unsent: Vec<Unsent>,
-    pub(crate) spare: Vec<u8>,
-    pub(crate) next_address_check: Instant,
-    pub(crate) next_clock_check: Instant,
-    pub(crate) closing: Option<Instant>,
-    pub(crate) done: Option<async_channel::Sender<()>>,
+    runtime: R,
+    machine: M,
+    role: O,
+    lanes: Vec<Lane<R::Udp>>,
+    commands: Pin<Box<async_channel::Receiver<Command<M>>>>,
+    stats: Arc<LoopStats>,
+    timer: R::Timer,
+    /// Buffers to be used again.
+    spare: Vec<Vec<u8>>,
+    addresses: Vec<SocketAddr>,
+    next_address_check: Instant,
+    next_clock_check: Instant,
+    /// The machine's timers are left alone until then.
+    timers_rest: Option<Instant>,
+    next_complaint: Instant,
+    closing: Option<Instant>,
+    done: Vec<async_channel::Sender<()>>,
 }
 
 impl<R: Runtime, M: Machine + Send + 'static, O: Role<M>> EventLoop<R, M, O> {
@@ -99,89 +127,93 @@ impl<R: Runtime, M: Machine + Send + 'static, O: Role<M>> EventLoop<R, M, O> {
     ) -> Self {
         let now = runtime.now();
         let timer = runtime.timer();
+        let lane = |socket| Lane { socket, outbox: Outbox::default(), errors: 0, pauses: 0, rest: None };
         Self {
             runtime,
             machine,
             role,
-            sockets,
+            lanes: sockets.into_iter().map(lane).collect(),
             commands: Box::pin(commands),
             stats,
             timer,
-            unsent: Vec::new(),
             spare: Vec::new(),
+            addresses: Vec::new(),
             next_address_check: now,
             next_clock_check: now,
+            timers_rest: None,
+            next_complaint: now,
             closing: None,
-            done: None,
+            done: Vec::new(),
         }
     }
 
-    /// Sends what waits. Returns whether anything happened.
-    fn send(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let mut progress = false;
-        for _ in 0..SEND_BUDGET {
-            // Each socket holds at most one batch back, so this list stays as short as the list of sockets.
-            if self.unsent.is_empty() {
-                let mut data = std::mem::take(&mut self.spare);
-                data.clear();
-                let Some(transmit) = self.machine.poll_transmit(now, &mut data) else {
-                    self.spare = data;
-                    break;
-                };
-                progress = true;
-                self.unsent.push(Unsent { transmit, data, done: 0, since: now });
-            }
-            let Some(mut unsent) = self.unsent.pop() else { break };
-            let index = self.socket_for(unsent.transmit.local);
-            let Some(socket) = self.sockets.get_mut(index) else { break };
-            match send_batch(cx, socket, &mut unsent) {
-                Poll::Ready(Ok(())) => {
-                    count(&self.stats.sent, 1);
-                    self.spare = unsent.data;
-                }
-                Poll::Ready(Err(e)) => {
-                    count(&self.stats.send_errors, 1);
-                    if is_transient(&e) {
-                        tracing::trace!("not sent to {}: {e}", unsent.transmit.remote);
-                    } else {
-                        tracing::warn!("cannot send: {e}");
-                    }
-                    self.spare = unsent.data;
-                }
-                Poll::Pending if now.saturating_duration_since(unsent.since) > SEND_PATIENCE => {
-                    count(&self.stats.send_errors, 1);
-                    self.spare = unsent.data;
-                }
-                Poll::Pending => {
-                    self.unsent.push(unsent);
-                    break;
-                }
-            }
+    /// Sends what waits. Returns whether the machine gave anything, and whether it has no more to give.
+    fn send(&mut self, cx: &mut Context<'_>, now: Instant) -> (bool, bool) {
+        for lane in &mut self.lanes {
+            lane.outbox.flush(cx, now, &mut lane.socket, &self.stats, &mut self.spare);
         }
-        progress
+        for taken in 0..SEND_BUDGET {
+            // What a full socket refuses stays in the machine, which knows best what to do about it.
+            if self.lanes.iter().any(|lane| lane.outbox.is_full()) {
+                return (taken > 0, false);
+            }
+            let mut data = self.spare.pop().unwrap_or_default();
+            let Some(transmit) = self.machine.poll_transmit(now, &mut data) else {
+                self.spare.push(data);
+                return (taken > 0, true);
+            };
+            let index = self.socket_for(transmit.local);
+            let Some(lane) = self.lanes.get_mut(index) else { return (true, true) };
+            lane.outbox.push(Batch::new(transmit, data, now));
+            lane.outbox.flush(cx, now, &mut lane.socket, &self.stats, &mut self.spare);
+        }
+        (true, false)
     }
 
     /// The socket to send from: the very one, else the first of its port, else the main one.
     fn socket_for(&self, local: Option<SocketAddr>) -> usize {
         let Some(local) = local else { return 0 };
-        let exact = self.sockets.iter().position(|s| s.local() == local);
-        exact.or_else(|| self.sockets.iter().position(|s| s.local().port() == local.port())).unwrap_or(0)
+        let exact = self.lanes.iter().position(|l| l.socket.local() == local);
+        exact.or_else(|| self.lanes.iter().position(|l| l.socket.local().port() == local.port())).unwrap_or(0)
     }
 
     fn receive(&mut self, cx: &mut Context<'_>, now: Instant) -> io::Result<bool> {
         let mut progress = false;
-        for socket in &mut self.sockets {
+        for lane in &mut self.lanes {
+            if lane.rest.is_some_and(|until| now < until) {
+                continue;
+            }
+            lane.rest = None;
             for _ in 0..RECEIVE_BUDGET {
                 let machine = &mut self.machine;
-                match socket.poll_recv(cx, |datagram| machine.handle_datagram(now, datagram)) {
+                match lane.socket.poll_recv(cx, |datagram| machine.handle_datagram(now, datagram)) {
                     Poll::Ready(Ok(n)) => {
                         count(&self.stats.received, n);
+                        (lane.errors, lane.pauses) = (0, 0);
                         progress = true;
                     }
-                    // ICMP errors of earlier datagrams come out here on some systems.
-                    Poll::Ready(Err(e)) if is_transient(&e) => progress = true,
-                    Poll::Ready(Err(e)) => return Err(e),
-                    Poll::Pending => break,
+                    Poll::Ready(Err(e)) => {
+                        count(&self.stats.receive_errors, 1);
+                        progress = true;
+                        lane.errors += 1;
+                        // ICMP errors of earlier datagrams come out here on some systems.
+                        if is_transient(&e) && lane.errors <= RECEIVE_ERRORS {
+                            continue;
+                        }
+                        lane.pauses += 1;
+                        if lane.pauses > RECEIVE_PAUSES {
+                            return Err(e);
+                        }
+                        if lane.socket.may_complain(now) {
+                            tracing::warn!("cannot receive: {e}");
+                        }
+                        lane.rest = Some(now + RECEIVE_PAUSE);
+                        break;
+                    }
+                    Poll::Pending => {
+                        (lane.errors, lane.pauses) = (0, 0);
+                        break;
+                    }
                 }
             }
         }
@@ -198,7 +230,7 @@ impl<R: Runtime, M: Machine + Send + 'static, O: Role<M>> EventLoop<R, M, O> {
                 }
                 Poll::Ready(Some(Command::Shutdown(done))) => {
                     self.begin_shutdown(now);
-                    self.done = Some(done);
+                    self.done.push(done);
                     progress = true;
                 }
                 // All handles are gone: nobody can want anything any more.
@@ -221,11 +253,38 @@ impl<R: Runtime, M: Machine + Send + 'static, O: Role<M>> EventLoop<R, M, O> {
         true
     }
 
+    /// Runs the machine's timers that are due. Returns whether there were any.
+    fn timers(&mut self, now: Instant) -> bool {
+        if self.timers_rest.is_some_and(|until| now < until) {
+            return false;
+        }
+        self.timers_rest = None;
+        for handled in 0..BUSY_TIMERS {
+            if self.machine.poll_timeout().is_none_or(|at| at > now) {
+                return handled > 0;
+            }
+            self.machine.handle_timeout(now);
+        }
+        // A fault of the machine must not take the whole processor.
+        count(&self.stats.busy_timers, 1);
+        self.timers_rest = Some(now + BUSY_PAUSE);
+        if now >= self.next_complaint {
+            self.next_complaint = now + COMPLAIN_EVERY;
+            tracing::error!("the machine asks to be woken at once, again and again; this is a fault of xp2p");
+        }
+        true
+    }
+
     fn chores(&mut self, now: Instant) {
         if now >= self.next_address_check {
             self.next_address_check = now + ADDRESS_CHECK;
-            if let Some(main) = self.sockets.first() {
-                self.machine.set_local_addresses(now, &local_addresses(main.local()));
+            match self.lanes.first().map(|main| local_addresses(main.socket.local())) {
+                Some(Ok(addrs)) if addrs != self.addresses => {
+                    self.machine.set_local_addresses(now, &addrs);
+                    self.addresses = addrs;
+                }
+                Some(Err(e)) => tracing::debug!("cannot list the network interfaces: {e}"),
+                Some(Ok(_)) | None => {}
             }
         }
         if now >= self.next_clock_check {
@@ -234,33 +293,25 @@ impl<R: Runtime, M: Machine + Send + 'static, O: Role<M>> EventLoop<R, M, O> {
         }
     }
 
-    fn is_over(&self, now: Instant) -> bool {
-        self.closing.is_some_and(|until| {
-            now >= until || (self.role.is_closed(&self.machine) && self.unsent.is_empty())
-        })
+    /// When to look again if nothing comes.
+    fn wake_at(&self) -> Option<Instant> {
+        let timeout = match (self.machine.poll_timeout(), self.timers_rest) {
+            (Some(at), Some(rest)) => Some(at.max(rest)),
+            (at, _) => at,
+        };
+        let rests = self.lanes.iter().map(|lane| lane.rest);
+        [timeout, Some(self.next_address_check), Some(self.next_clock_check), self.closing]
+            .into_iter()
+            .chain(rests)
+            .flatten()
+            .min()
     }
-}
 
-fn send_batch<U: crate::runtime::Udp>(
-    cx: &mut Context<'_>,
-    socket: &mut MachineSocket<U>,
-    unsent: &mut Unsent,
-) -> Poll<io::Result<()>> {
-    let segment = unsent.transmit.segment_size.unwrap_or(unsent.transmit.size).max(1);
-    let most = segment * socket.max_segments().max(1);
-    let end = unsent.transmit.size.min(unsent.data.len());
-    while unsent.done < end {
-        let next = end.min(unsent.done + most);
-        let mut transmit = unsent.transmit;
-        let piece = &unsent.data[unsent.done..next];
-        transmit.segment_size = (piece.len() > segment).then_some(segment);
-        match socket.poll_send(cx, &transmit, piece) {
-            Poll::Ready(Ok(())) => unsent.done = next,
-            Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
-            Poll::Pending => return Poll::Pending,
-        }
+    /// Whether all is said. `drained`: the machine had no more to send since it was told to close.
+    fn is_over(&self, now: Instant, drained: bool) -> bool {
+        let sent = || drained && self.lanes.iter().all(|lane| lane.outbox.is_empty());
+        self.closing.is_some_and(|until| now >= until || (sent() && self.role.is_closed(&self.machine)))
     }
-    Poll::Ready(Ok(()))
 }
 
 impl<R: Runtime, M: Machine + Send + Unpin + 'static, O: Role<M> + Unpin> Future for EventLoop<R, M, O> {
@@ -268,25 +319,15 @@ impl<R: Runtime, M: Machine + Send + Unpin + 'static, O: Role<M> + Unpin> Future
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let mut busy = 0;
         for _ in 0..TURN_BUDGET {
             let now = this.runtime.now();
             count(&this.stats.turns, 1);
             this.chores(now);
-            let mut progress = this.send(cx, now);
+            let was_closing = this.closing.is_some();
+            let (mut progress, drained) = this.send(cx, now);
             progress |= this.receive(cx, now)?;
             progress |= this.take_commands(cx, now);
-            while this.machine.poll_timeout().is_some_and(|at| at <= now) {
-                this.machine.handle_timeout(now);
-                progress = true;
-                busy += 1;
-                if busy > BUSY_TIMERS {
-                    // A fault of the machine must not take the whole processor.
-                    count(&this.stats.busy_timers, 1);
-                    tracing::error!("the machine asks to be woken at once, again and again");
-                    break;
-                }
-            }
+            progress |= this.timers(now);
             while let Some(event) = this.machine.poll_event() {
                 this.role.on_event(&mut this.machine, now, event);
                 progress = true;
@@ -294,21 +335,15 @@ impl<R: Runtime, M: Machine + Send + Unpin + 'static, O: Role<M> + Unpin> Future
             if progress {
                 this.role.on_turn(&mut this.machine, now);
             }
-            if this.is_over(now) {
-                if let Some(done) = this.done.take() {
+            if this.is_over(now, was_closing && drained) {
+                for done in this.done.drain(..) {
                     // Fails only if nobody waits any more.
                     let _ = done.try_send(());
                 }
                 return Poll::Ready(Ok(()));
             }
             if !progress {
-                let wake = [
-                    this.machine.poll_timeout(),
-                    Some(this.next_address_check),
-                    Some(this.next_clock_check),
-                    this.closing,
-                ];
-                this.timer.reset(wake.into_iter().flatten().min());
+                this.timer.reset(this.wake_at());
                 if this.timer.poll(cx).is_pending() {
                     return Poll::Pending;
                 }
@@ -325,6 +360,7 @@ pub(crate) fn reachable(bound: SocketAddr) -> SocketAddr {
     if !bound.ip().is_unspecified() {
         return bound;
     }
-    let best = local_addresses(bound).into_iter().find(|a| !a.ip().is_loopback() && a.is_ipv4());
+    let best =
+        local_addresses(bound).unwrap_or_default().into_iter().find(|a| !a.ip().is_loopback() && a.is_ipv4());
     best.unwrap_or_else(|| SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), bound.port()))
 }

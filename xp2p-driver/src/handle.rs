@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use thiserror::Error;
@@ -25,20 +25,36 @@ pub(crate) enum Command<M> {
 }
 
 /// The task that owned the machine has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("it has been shut down")]
-pub struct Gone;
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Gone {
+    /// It was told to.
+    #[error("it has been shut down")]
+    ShutDown,
+    /// Its socket could not be used any more.
+    #[error("its socket has failed: {0}")]
+    Socket(Arc<str>),
+}
+
+/// Why the task ended, once it has.
+type End = Arc<OnceLock<Gone>>;
 
 /// A handle of a running machine. Clones talk to the same one; when all are gone, it shuts down.
 pub struct Handle<M> {
     commands: async_channel::Sender<Command<M>>,
     stats: Arc<LoopStats>,
     local: SocketAddr,
+    end: End,
 }
 
 impl<M> Clone for Handle<M> {
     fn clone(&self) -> Self {
-        Self { commands: self.commands.clone(), stats: self.stats.clone(), local: self.local }
+        Self {
+            commands: self.commands.clone(),
+            stats: self.stats.clone(),
+            local: self.local,
+            end: self.end.clone(),
+        }
     }
 }
 
@@ -50,11 +66,14 @@ impl<M> fmt::Debug for Handle<M> {
 
 impl<M: Machine + Send + Unpin + 'static> Handle<M> {
     /// Binds sockets to `addrs`, the first one being the main one, and runs the machine that `make` makes on them.
+    /// `make` gets the addresses that they were bound to, in the same order, and the time.
+    ///
+    /// The camera, viewer and server have handles of their own; this is for machines of other kinds.
     ///
     /// # Errors
     ///
     /// A socket cannot be bound, or `make` fails.
-    pub(crate) fn spawn<R: Runtime, O: Role<M> + Unpin>(
+    pub fn spawn<R: Runtime, O: Role<M> + Unpin>(
         runtime: &R,
         addrs: &[SocketAddr],
         make: impl FnOnce(&[SocketAddr], Instant) -> io::Result<(M, O)>,
@@ -73,12 +92,22 @@ impl<M: Machine + Send + Unpin + 'static> Handle<M> {
         let (commands, receiver) = async_channel::bounded(MAX_COMMANDS);
         let stats = Arc::new(LoopStats::default());
         let task = EventLoop::new(runtime.clone(), machine, role, sockets, receiver, stats.clone());
+        let end = End::default();
+        let ended = end.clone();
         runtime.spawn(Box::pin(async move {
-            if let Err(e) = task.await {
-                tracing::error!("the socket has failed: {e}");
-            }
+            // Before the queue of commands is dropped, so that those who wait there find the reason.
+            let mut task = std::pin::pin!(task);
+            let why = match task.as_mut().await {
+                Ok(()) => Gone::ShutDown,
+                Err(e) => {
+                    tracing::error!("the socket has failed: {e}");
+                    Gone::Socket(e.to_string().into())
+                }
+            };
+            // Set only here.
+            let _ = ended.set(why);
         }));
-        Ok(Self { commands, stats, local })
+        Ok(Self { commands, stats, local, end })
     }
 
     /// Runs `call` on the machine and returns what it returns. Dropping the future before it is ready leaves the machine
@@ -96,8 +125,18 @@ impl<M: Machine + Send + Unpin + 'static> Handle<M> {
             // Fails only if the caller has lost interest.
             let _ = sender.try_send(call(machine, now));
         }));
-        self.commands.send(command).await.map_err(|_| Gone)?;
-        receiver.recv().await.map_err(|_| Gone)
+        self.commands.send(command).await.map_err(|_| self.gone())?;
+        receiver.recv().await.map_err(|_| self.gone())
+    }
+
+    /// Runs `call` on the machine some time later. Waits only while too many commands wait; dropping the future before
+    /// it is ready means that the call does not run.
+    ///
+    /// # Errors
+    ///
+    /// [`Gone`].
+    pub async fn notify(&self, call: impl FnOnce(&mut M, Instant) + Send + 'static) -> Result<(), Gone> {
+        self.commands.send(Command::Call(Box::new(call))).await.map_err(|_| self.gone())
     }
 
     /// The same for threads that are not asynchronous, without waiting for the call to have run. Waits while too many
@@ -107,7 +146,7 @@ impl<M: Machine + Send + Unpin + 'static> Handle<M> {
     ///
     /// [`Gone`].
     pub fn notify_blocking(&self, call: impl FnOnce(&mut M, Instant) + Send + 'static) -> Result<(), Gone> {
-        self.commands.send_blocking(Command::Call(Box::new(call))).map_err(|_| Gone)
+        self.commands.send_blocking(Command::Call(Box::new(call))).map_err(|_| self.gone())
     }
 
     /// Says goodbye to all peers and ends the task; waits for that, about a second at most.
@@ -117,6 +156,10 @@ impl<M: Machine + Send + Unpin + 'static> Handle<M> {
             // Fails when the task ends without a word, which is an end as well.
             let _ = receiver.recv().await;
         }
+    }
+
+    fn gone(&self) -> Gone {
+        self.end.get().cloned().unwrap_or(Gone::ShutDown)
     }
 
     /// Counters of the event loop.
@@ -136,12 +179,18 @@ pub struct WeakHandle<M> {
     commands: async_channel::WeakSender<Command<M>>,
     stats: Arc<LoopStats>,
     local: SocketAddr,
+    end: End,
 }
 
 impl<M> Handle<M> {
     /// A handle that does not keep the machine running.
     pub fn downgrade(self) -> WeakHandle<M> {
-        WeakHandle { commands: self.commands.downgrade(), stats: self.stats, local: self.local }
+        WeakHandle {
+            commands: self.commands.downgrade(),
+            stats: self.stats,
+            local: self.local,
+            end: self.end,
+        }
     }
 }
 
@@ -149,6 +198,6 @@ impl<M> WeakHandle<M> {
     /// A full handle, if the machine still runs.
     pub fn upgrade(&self) -> Option<Handle<M>> {
         let commands = self.commands.upgrade()?;
-        Some(Handle { commands, stats: self.stats.clone(), local: self.local })
+        Some(Handle { commands, stats: self.stats.clone(), local: self.local, end: self.end.clone() })
     }
 }

@@ -11,6 +11,7 @@
 pub mod camera;
 pub mod event_loop;
 pub mod handle;
+mod outbox;
 pub mod player;
 pub mod probe;
 pub mod runtime;

@@ -3,7 +3,7 @@
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use noq_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
@@ -14,6 +14,8 @@ use crate::runtime::{Runtime, Udp};
 
 /// Buffers that the system is asked for, so that a burst of video does not overflow them. It may give less.
 const SOCKET_BUFFER: usize = 2 << 20;
+/// How often one socket's troubles are told.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 /// Largest datagram with all its GRO companions.
 const MAX_RECEIVE: usize = 64 * 1024;
 
@@ -23,6 +25,7 @@ pub(crate) struct MachineSocket<U> {
     local: SocketAddr,
     buffer: Vec<u8>,
     batch: usize,
+    next_complaint: Option<Instant>,
 }
 
 /// Binds a socket for `addr`. An unspecified IPv6 address takes IPv4 as well; where there is no IPv6 it becomes IPv4.
@@ -60,7 +63,7 @@ impl<U: Udp> MachineSocket<U> {
         let local = socket.local_addr()?;
         let io = runtime.udp(socket)?;
         let batch = BATCH_SIZE.min(8);
-        Ok(Self { io, state, local, buffer: vec![0; batch * MAX_RECEIVE], batch })
+        Ok(Self { io, state, local, buffer: vec![0; batch * MAX_RECEIVE], batch, next_complaint: None })
     }
 
     pub(crate) fn local(&self) -> SocketAddr {
@@ -113,6 +116,15 @@ impl<U: Udp> MachineSocket<U> {
         self.state.max_gso_segments().get()
     }
 
+    /// Whether to log an error now: each packet may bring one.
+    pub(crate) fn may_complain(&mut self, now: Instant) -> bool {
+        let may = self.next_complaint.is_none_or(|at| now >= at);
+        if may {
+            self.next_complaint = Some(now + COMPLAIN_EVERY);
+        }
+        may
+    }
+
     fn for_family(&self, ip: IpAddr) -> IpAddr {
         match (ip, self.local) {
             (IpAddr::V4(v4), SocketAddr::V6(_)) => IpAddr::V6(v4.to_ipv6_mapped()),
@@ -121,23 +133,27 @@ impl<U: Udp> MachineSocket<U> {
     }
 }
 
-/// The host's own addresses with the port of a socket that is bound to `bound`.
-pub(crate) fn local_addresses(bound: SocketAddr) -> Vec<SocketAddr> {
+/// The host's own addresses, in order, with the port of a socket that is bound to `bound`.
+///
+/// # Errors
+///
+/// The system does not tell. That is no reason to believe that there are none.
+pub(crate) fn local_addresses(bound: SocketAddr) -> io::Result<Vec<SocketAddr>> {
     if !bound.ip().is_unspecified() {
-        return vec![bound];
+        return Ok(vec![bound]);
     }
-    match if_addrs::get_if_addrs() {
-        Ok(interfaces) => interfaces
-            .iter()
-            .map(|i| i.ip())
-            .filter(|ip| bound.is_ipv6() || ip.is_ipv4())
-            .map(|ip| SocketAddr::new(ip, bound.port()))
-            .collect(),
-        Err(e) => {
-            tracing::debug!("cannot list the network interfaces: {e}");
-            Vec::new()
-        }
-    }
+    let mut addrs: Vec<SocketAddr> = if_addrs::get_if_addrs()?
+        .iter()
+        .map(|i| i.ip())
+        .filter(|ip| bound.is_ipv6() || ip.is_ipv4())
+        // Link-local addresses of IPv6 mean nothing without the interface, which differs on each host.
+        .filter(|ip| !matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local()))
+        .map(|ip| SocketAddr::new(ip, bound.port()))
+        .collect();
+    // The order in which the system lists them is no news.
+    addrs.sort_unstable();
+    addrs.dedup();
+    Ok(addrs)
 }
 
 /// Errors of single datagrams: the network or the peer is not there at this moment, which is for QUIC to find out.
@@ -156,13 +172,4 @@ pub(crate) fn is_transient(error: &io::Error) -> bool {
                 | K::InvalidInput
                 | K::Interrupted
         )
-}
-
-/// A datagram or batch that the socket has not taken yet.
-pub(crate) struct Unsent {
-    pub(crate) transmit: Transmit,
-    pub(crate) data: Vec<u8>,
-    /// Bytes that were taken already.
-    pub(crate) done: usize,
-    pub(crate) since: Instant,
 }
