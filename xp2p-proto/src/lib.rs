@@ -4,6 +4,7 @@
 //! that the role machines keep.
 
 pub mod camera;
+pub mod command;
 pub mod error;
 pub mod flv;
 pub mod info;

@@ -67,7 +67,7 @@ fn a_newer_group_waits_for_the_one_before_it() {
     receiver.data(V, 0, bytes(&group(0)[..1])).unwrap();
     assert_eq!(times(&mut receiver, true), [0]);
     receiver.data(V, 1, bytes(&group(1))).unwrap();
-    assert_eq!(times(&mut receiver, true), []);
+    assert_eq!(times(&mut receiver, true), [0u32; 0]);
     receiver.data(V, 0, bytes(&group(0)[1..])).unwrap();
     receiver.end(V, 0, false);
     assert_eq!(times(&mut receiver, true), (1..10).map(|i| i * 40).collect::<Vec<_>>());
@@ -113,7 +113,7 @@ fn a_missing_number_is_waited_for_until_it_cannot_come() {
     receiver.end(V, 1, false);
     open(&mut receiver, V, 3);
     receiver.data(V, 3, bytes(&group(3))).unwrap();
-    assert_eq!(times(&mut receiver, false), [], "number 2 may still tell its head");
+    assert_eq!(times(&mut receiver, false), [0u32; 0], "number 2 may still tell its head");
     assert_eq!(times(&mut receiver, true).len(), 5);
 }
 
