@@ -6,6 +6,7 @@
 pub mod camera;
 pub mod command;
 pub mod error;
+mod exchange;
 pub mod flv;
 pub mod info;
 pub mod keys;

@@ -35,6 +35,8 @@ pub struct CameraServer {
 pub struct FeedConfig {
     /// Channel number; 0 for a camera that has only one.
     pub channel: u32,
+    /// Its name, as `get_nvr_list` tells it. Empty: the device's name.
+    pub name: String,
     /// The qualities under which viewers get it. A camera with a single encoder lists all.
     pub qualities: Vec<Quality>,
 }
@@ -62,6 +64,16 @@ pub struct CameraConfig {
     pub feeds: Vec<FeedConfig>,
     /// Most viewers that watch at a time; the next one gets status 503. Default 4.
     pub max_viewers: usize,
+    /// Most of those viewers in one quality, where fewer than `max_viewers`: the next one gets status 503.
+    pub quality_limits: Vec<(Quality, usize)>,
+    /// Most apps that use the camera in any way at a time; the next one gets status 405. Default 16.
+    pub max_connect_num: usize,
+    /// Most recordings that are played at a time; the next one gets status 503. Default 8.
+    pub max_playbacks: usize,
+    /// Most files on their way at a time; the next one gets status 503. Default 8.
+    pub max_downloads: usize,
+    /// Whether somebody listens to talk; else it gets status 404. Default false.
+    pub talk: bool,
     /// Most connections, those without a request included; set it above `max_viewers`. Default 64.
     pub max_connections: usize,
     /// What one viewer may cost.
@@ -102,8 +114,13 @@ impl CameraConfig {
             name: String::new(),
             version: Version::CURRENT,
             flags: Flags::default(),
-            feeds: vec![FeedConfig { channel: 0, qualities: Quality::ALL.to_vec() }],
+            feeds: vec![FeedConfig { channel: 0, name: String::new(), qualities: Quality::ALL.to_vec() }],
             max_viewers: 4,
+            quality_limits: Vec::new(),
+            max_connect_num: 16,
+            max_playbacks: 8,
+            max_downloads: 8,
+            talk: false,
             max_connections: 64,
             sender: SenderConfig::default(),
             cache: GopLimits::default(),

@@ -3,11 +3,16 @@
 //! A [`Camera`] is driven as [`Machine`] says. The application declares its feeds in the [`CameraConfig`], pushes FLV
 //! tags with [`Camera::push_tag`], and hears of viewers by [`CameraEvent`]s.
 
+mod commands;
 mod config;
 mod event;
 mod live;
+mod playback;
 mod registration;
+mod requests;
 mod session;
+mod talk;
+mod upload;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -18,11 +23,14 @@ use rand_chacha::ChaCha12Rng;
 use rand_core::Rng;
 
 pub use self::config::{CameraConfig, CameraError, CameraServer, FeedConfig, MAX_FEEDS, MAX_SERVERS};
-pub use self::event::{CameraEvent, ViewerId, ViewerInfo};
+pub use self::event::{CameraEvent, MessageId, ReadFrom, RequestId, ViewerId, ViewerInfo, Watermark};
+pub use self::playback::{RecordedTag, read_seek_marker, seek_marker};
+pub use self::requests::{MAX_MESSAGES, MessageError};
+pub use self::talk::MAX_UNHEARD;
 
 use self::live::Feeds;
 use self::registration::{Registration, RegistrationNews};
-use self::session::Session;
+use self::session::{Load, Session};
 use crate::flv::Tag;
 use crate::info::{Capability, Rights, ServerAddr, Xp2pInfo};
 use crate::keys::{PublicKey, Ticket, TicketNonce};
@@ -55,6 +63,7 @@ pub struct Camera {
     events: VecDeque<CameraEvent>,
     wall_clock: Option<(Instant, Duration)>,
     next_check: Option<Instant>,
+    next_message: u64,
     closing: bool,
 }
 
@@ -87,6 +96,7 @@ impl Camera {
             events: VecDeque::new(),
             wall_clock: None,
             next_check: None,
+            next_message: 0,
             closing: false,
             config,
         };
@@ -144,7 +154,7 @@ impl Camera {
         let feed = self.feeds.find(channel, quality).ok_or(PushError::NoFeed)?;
         let pushed = self.feeds.push(feed, tag)?;
         for session in self.sessions.values_mut() {
-            session.push(now, &mut self.link, feed, &pushed);
+            session.push(now, &mut self.link, &mut self.events, feed, &pushed);
         }
         Ok(())
     }
@@ -160,7 +170,7 @@ impl Camera {
     pub fn end_feed(&mut self, now: Instant, channel: u32, quality: Quality) {
         let Some(feed) = self.feeds.find(channel, quality) else { return };
         for session in self.sessions.values_mut() {
-            session.end_feed(now, &mut self.link, feed);
+            session.end_feed(now, &mut self.link, &mut self.events, feed);
         }
         self.feeds.restart(feed);
     }
@@ -199,6 +209,13 @@ impl Camera {
     /// Number of viewers that watch something.
     pub fn watching(&self) -> usize {
         self.sessions.values().filter(|s| s.is_watching()).count()
+    }
+
+    /// What all sessions do together; only requests need it.
+    fn load(&self) -> Load {
+        let mut load = Load::default();
+        self.sessions.values().for_each(|s| s.count(&mut load));
+        load
     }
 
     /// What the link dropped and why.
@@ -258,7 +275,8 @@ impl Camera {
             .sessions
             .iter_mut()
             .filter_map(|(&conn, session)| {
-                let (code, reason) = session.check(now, &mut self.link, &self.config, unix)?;
+                let (code, reason) =
+                    session.check(now, &mut self.link, &self.config, unix, &mut self.events)?;
                 Some((conn, code, reason))
             })
             .collect();
@@ -310,7 +328,11 @@ impl Camera {
             }
             event => {
                 let unix = self.unix_time(now);
-                let watching = self.watching();
+                let load = if matches!(event, LinkEvent::Opened(_) | LinkEvent::Readable(_)) {
+                    self.load()
+                } else {
+                    Load::default()
+                };
                 if let Some(session) = self.sessions.get_mut(&conn) {
                     let mut context = session::Context {
                         now,
@@ -318,7 +340,7 @@ impl Camera {
                         link: &mut self.link,
                         config: &self.config,
                         feeds: &self.feeds,
-                        watching,
+                        load: &load,
                         events: &mut self.events,
                     };
                     session.handle(&mut context, event);
@@ -339,6 +361,9 @@ impl Machine for Camera {
     fn handle_timeout(&mut self, now: Instant) {
         self.link.handle_timeout(now);
         self.handle_link_events(now);
+        for session in self.sessions.values_mut() {
+            session.handle_timeout(now, &mut self.link, &mut self.events);
+        }
         if self.next_check.is_some_and(|at| at <= now) {
             self.check_sessions(now);
         }
@@ -354,7 +379,8 @@ impl Machine for Camera {
 
     fn poll_timeout(&self) -> Option<Instant> {
         let registrations = self.registrations.iter().filter_map(|r| r.next(self.closing)).min();
-        [self.link.poll_timeout(), registrations, self.next_check].into_iter().flatten().min()
+        let sessions = self.sessions.values().filter_map(Session::next).min();
+        [self.link.poll_timeout(), registrations, sessions, self.next_check].into_iter().flatten().min()
     }
 
     fn set_wall_clock(&mut self, now: Instant, unix: Duration) {

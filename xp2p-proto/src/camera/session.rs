@@ -1,20 +1,27 @@
 //! One viewer's connection: its requests, whether they are allowed, and what it watches.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::config::CameraConfig;
-use super::event::{CameraEvent, ViewerId, ViewerInfo};
+use super::event::{CameraEvent, MessageId, RequestId, ViewerId, ViewerInfo, Watermark};
 use super::live::{FeedIndex, FeedPush, Feeds};
+use super::playback::Playback;
+use super::talk::{Talk, TalkEnd};
+use super::upload::Upload;
 use super::{CLOSE_OK, CLOSE_REVOKED};
+use crate::exchange::{Asker, Done, Flow, Outbox};
 use crate::info::{Capability, Right};
 use crate::keys::PublicKey;
 use crate::link::stream::{ReadEnd, end, read, stop, write};
 use crate::link::{ConnId, Dir, Link, LinkEvent, StreamId};
 use crate::live::{Sender, SenderConfig};
-use crate::request::{HeadReader, Live as LiveRequest, MAX_HEAD, Request, RequestHead, ResponseHead, Status};
+use crate::request::{
+    Download, HeadReader, Live as LiveRequest, MAX_HEAD, Playback as PlaybackRequest, Quality, Request,
+    RequestHead, ResponseHead, Status, Voice,
+};
 
 /// A request head must be whole after this long.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,9 +39,30 @@ pub(super) struct Context<'a> {
     pub(super) link: &'a mut Link,
     pub(super) config: &'a CameraConfig,
     pub(super) feeds: &'a Feeds,
-    /// Viewers that watch something, over all sessions.
-    pub(super) watching: usize,
+    pub(super) load: &'a Load,
     pub(super) events: &'a mut VecDeque<CameraEvent>,
+}
+
+/// What all sessions do together.
+#[derive(Debug, Default)]
+pub(super) struct Load {
+    /// Apps that use the camera.
+    pub(super) apps: usize,
+    /// Viewers that watch something.
+    pub(super) watching: usize,
+    /// Live streams by quality.
+    pub(super) by_quality: BTreeMap<Quality, usize>,
+    pub(super) playbacks: usize,
+    pub(super) downloads: usize,
+    /// Who talks.
+    pub(super) talking: Option<ConnId>,
+}
+
+/// What a request is allowed by; checked again while it runs.
+#[derive(Debug, Clone)]
+pub(super) struct Grant {
+    pub(super) capability: Capability,
+    pub(super) right: Right,
 }
 
 #[derive(Debug)]
@@ -49,8 +77,7 @@ struct Live {
     feed: FeedIndex,
     request: LiveRequest,
     sender: Sender,
-    /// What it is allowed by; checked again while it runs.
-    capability: Capability,
+    grant: Grant,
 }
 
 #[derive(Debug)]
@@ -60,19 +87,93 @@ pub(super) struct Session {
     since: Instant,
     asking: BTreeMap<StreamId, Asking>,
     lives: BTreeMap<StreamId, Live>,
+    /// Commands that the application has not answered yet.
+    pub(super) asks: BTreeSet<StreamId>,
+    /// Answers on their way.
+    pub(super) replies: BTreeMap<StreamId, Outbox>,
+    pub(super) playbacks: BTreeMap<StreamId, Playback>,
+    pub(super) downloads: BTreeMap<StreamId, Upload>,
+    pub(super) talk: Option<Talk>,
+    messages: Asker,
+    message_ids: BTreeMap<u64, MessageId>,
+    /// When a playback has something to send.
+    wake: Option<Instant>,
+    watermark: Watermark,
     /// A request was allowed at some time.
     allowed: bool,
+    /// It counts as an app that uses the camera.
+    pub(super) counted: bool,
 }
 
 /// Why a request gets another answer than it hoped for.
-struct Refusal {
-    status: Status,
-    reason: String,
+pub(super) struct Refusal {
+    pub(super) status: Status,
+    pub(super) reason: String,
+}
+
+impl Refusal {
+    pub(super) fn new(status: Status, reason: impl Into<String>) -> Self {
+        Self { status, reason: reason.into() }
+    }
 }
 
 impl Session {
     pub(super) fn new(conn: ConnId, peer: PublicKey, now: Instant) -> Self {
-        Self { conn, peer, since: now, asking: BTreeMap::new(), lives: BTreeMap::new(), allowed: false }
+        Self {
+            conn,
+            peer,
+            since: now,
+            asking: BTreeMap::new(),
+            lives: BTreeMap::new(),
+            asks: BTreeSet::new(),
+            replies: BTreeMap::new(),
+            playbacks: BTreeMap::new(),
+            downloads: BTreeMap::new(),
+            talk: None,
+            messages: Asker::default(),
+            message_ids: BTreeMap::new(),
+            wake: None,
+            watermark: Watermark::default(),
+            allowed: false,
+            counted: false,
+        }
+    }
+
+    pub(super) fn id(&self, stream: StreamId) -> RequestId {
+        RequestId { conn: self.conn, stream }
+    }
+
+    /// Adds what this session does.
+    pub(super) fn count(&self, load: &mut Load) {
+        load.apps += usize::from(self.counted);
+        load.watching += usize::from(self.is_watching());
+        for live in self.lives.values() {
+            *load.by_quality.entry(live.request.quality).or_default() += 1;
+        }
+        load.playbacks += self.playbacks.len();
+        load.downloads += self.downloads.len();
+        if self.talk.is_some() {
+            load.talking = Some(self.conn);
+        }
+    }
+
+    /// Whether messages may be sent to this viewer: it watches, plays or talks.
+    pub(super) fn is_listening(&self) -> bool {
+        self.is_watching() || !self.playbacks.is_empty() || self.talk.is_some()
+    }
+
+    fn queued(&self) -> usize {
+        self.lives.values().map(|l| l.sender.stats().queued_bytes).sum()
+    }
+
+    fn bandwidth(&self, link: &mut Link) -> Option<u64> {
+        let rtt = link.rtt(self.conn).filter(|rtt| !rtt.is_zero())?;
+        let window = congestion_window(link, self.conn)?;
+        Some((window as f64 * 8.0 / rtt.as_secs_f64()) as u64)
+    }
+
+    pub(super) fn conn(&self) -> ConnId {
+        self.conn
     }
 
     fn viewer(&self) -> ViewerId {
@@ -89,6 +190,11 @@ impl Session {
             peer: self.peer,
             path: link.path_kind(self.conn),
             rtt: link.rtt(self.conn),
+            queued: self.queued(),
+            bandwidth: self.bandwidth(link),
+            playbacks: self.playbacks.len(),
+            downloads: self.downloads.len(),
+            talking: self.talk.is_some(),
             lives: self
                 .lives
                 .values()
@@ -114,8 +220,17 @@ impl Session {
                     }
                 }
             }
+            LinkEvent::Readable(stream) if self.messages.owns(stream) => {
+                let done = context.link.quic(self.conn).and_then(|quic| self.messages.readable(quic, stream));
+                self.messages_done(done, context.events);
+            }
+            LinkEvent::Readable(stream) if self.talk.as_ref().is_some_and(|t| t.id.stream == stream) => {
+                self.read_talk(context.link, context.events);
+            }
             LinkEvent::Readable(stream) => self.read_request(context, stream),
-            LinkEvent::Writable(_) | LinkEvent::Available(Dir::Uni) => self.pump(context.now, context.link),
+            LinkEvent::Writable(_) | LinkEvent::Available(_) => {
+                self.pump(context.now, context.link, context.events);
+            }
             LinkEvent::Finished(stream) => self.stream_over(context, stream, false),
             LinkEvent::Stopped(stream, _) => self.stream_over(context, stream, true),
             LinkEvent::Path(kind) => {
@@ -134,17 +249,23 @@ impl Session {
         let Some(quic) = context.link.quic(self.conn) else { return };
         let room = (MAX_HEAD + 1).saturating_sub(asking.read);
         let mut head = Ok(None);
-        let ended = read(quic, stream, room, |data| {
+        // What follows the head: only talk has that.
+        let mut body = Vec::new();
+        let ended = read(quic, stream, room, |mut data| {
             asking.read += data.len();
-            // What follows the head is not wanted: none of these requests has a body.
             if matches!(head, Ok(None)) {
                 head = asking.reader.push(&data);
+                if let Ok(Some((_, used))) = &head {
+                    body.push(data.split_off((*used).min(data.len())));
+                }
+            } else {
+                body.push(data);
             }
         });
         let refusal = match head {
             Ok(Some((head, _))) => {
                 self.asking.remove(&stream);
-                match self.answer(context, stream, &head) {
+                match self.answer(context, stream, &head, body) {
                     Ok(()) => return,
                     Err(refusal) => refusal,
                 }
@@ -158,26 +279,31 @@ impl Session {
                     }
                     return;
                 }
-                ReadEnd::Finished => Refusal {
-                    status: Status::BadRequest,
-                    reason: "the request ends before its head is whole".to_owned(),
-                },
+                ReadEnd::Finished => {
+                    Refusal::new(Status::BadRequest, "the request ends before its head is whole")
+                }
             },
-            Err(e) => Refusal { status: e.status(), reason: e.to_string() },
+            Err(e) => Refusal::new(e.status(), e.to_string()),
         };
         self.asking.remove(&stream);
-        self.refuse(context, stream, refusal);
+        self.refuse(context.link, context.events, stream, refusal);
     }
 
-    fn refuse(&mut self, context: &mut Context<'_>, stream: StreamId, refusal: Refusal) {
+    pub(super) fn refuse(
+        &mut self,
+        link: &mut Link,
+        events: &mut VecDeque<CameraEvent>,
+        stream: StreamId,
+        refusal: Refusal,
+    ) {
         let head = Bytes::from(ResponseHead::refusal(refusal.status, &refusal.reason).to_bytes());
-        if let Some(quic) = context.link.quic(self.conn) {
+        if let Some(quic) = link.quic(self.conn) {
             // A head fits into any send window of a stream that was not written to yet.
             let _ = write(quic, stream, &mut [head]);
             end(quic, stream, None);
             stop(quic, stream, CLOSE_OK);
         }
-        context.events.push_back(CameraEvent::Refused {
+        events.push_back(CameraEvent::Refused {
             viewer: self.viewer(),
             status: refusal.status.number(),
             reason: refusal.reason,
@@ -189,30 +315,85 @@ impl Session {
         context: &mut Context<'_>,
         stream: StreamId,
         head: &RequestHead,
+        body: Vec<Bytes>,
     ) -> Result<(), Refusal> {
         // First who asks, then what: nobody without a capability learns what there is.
-        let capability = head.headers.capability.as_ref().ok_or_else(|| Refusal {
-            status: Status::Unauthorized,
-            reason: "the request carries no capability; use an xp2pInfo that holds one".to_owned(),
+        let capability = head.headers.capability.as_ref().ok_or_else(|| {
+            Refusal::new(
+                Status::Unauthorized,
+                "the request carries no capability; use an xp2pInfo that holds one",
+            )
         })?;
         let request = Request::from_head(head);
         // A malformed request still has to show a genuine capability before it hears what is wrong with it.
         let right = request.as_ref().map_or(Right::Live, |r| r.right());
         capability
             .verify(&context.config.secret.public(), context.config.epoch, context.unix, right)
-            .map_err(|e| Refusal { status: Status::from(&e), reason: e.to_string() })?;
-        let request = request.map_err(|e| Refusal { status: e.status(), reason: e.to_string() })?;
-        match request {
-            Request::Live(live) => self.start_live(context, stream, head, capability.clone(), live),
-            Request::Command(_) => Err(Refusal {
-                status: Status::CommandUnsupported,
-                reason: "this camera knows no such command".to_owned(),
-            }),
-            Request::Playback(_) | Request::Download(_) | Request::Voice(_) => Err(Refusal {
-                status: Status::NotFound,
-                reason: "this camera does not offer that".to_owned(),
-            }),
+            .map_err(|e| Refusal::new(Status::from(&e), e.to_string()))?;
+        let request = request.map_err(|e| Refusal::new(e.status(), e.to_string()))?;
+        let grant = Grant { capability: capability.clone(), right };
+        if let Request::Command(command) = request {
+            return self.start_command(context, stream, command);
         }
+        self.check_apps(context)?;
+        match request {
+            Request::Live(live) => self.start_live(context, stream, head, grant, live)?,
+            Request::Playback(playback) => self.start_playback(context, stream, head, grant, playback)?,
+            Request::Download(download) => self.start_download(context, stream, grant, download)?,
+            Request::Voice(voice) => self.start_talk(context, stream, grant, voice, body)?,
+            Request::Command(_) => {}
+        }
+        self.allow(context);
+        self.pump(context.now, context.link, context.events);
+        Ok(())
+    }
+
+    /// Whether one more app may use the camera.
+    pub(super) fn check_apps(&self, context: &Context<'_>) -> Result<(), Refusal> {
+        let most = context.config.max_connect_num;
+        if !self.counted && context.load.apps >= most {
+            return Err(Refusal::new(
+                Status::TooManyApps,
+                format!("{most} apps use this camera already, and no more are allowed"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Something was allowed.
+    pub(super) fn allow(&mut self, context: &mut Context<'_>) {
+        self.allowed = true;
+        if !std::mem::replace(&mut self.counted, true) {
+            // Only now: our addresses tell where the camera stands.
+            context.link.seek_direct(context.now, self.conn);
+        }
+    }
+
+    /// Something was answered, without a claim on anything.
+    pub(super) fn answered(&mut self) {
+        self.allowed = true;
+    }
+
+    /// Why this session cannot watch in `quality` at present.
+    pub(super) fn check_live(&self, context: &Context<'_>, quality: Quality) -> Result<(), Refusal> {
+        let (load, config) = (context.load, context.config);
+        if !self.is_watching() && load.watching >= config.max_viewers {
+            return Err(Refusal::new(
+                Status::TooManyViewers,
+                format!("{} viewers are watching already, and no more are allowed", load.watching),
+            ));
+        }
+        let limit = config.quality_limits.iter().find(|(q, _)| *q == quality).map(|(_, limit)| *limit);
+        let watching = load.by_quality.get(&quality).copied().unwrap_or(0);
+        if limit.is_some_and(|limit| watching >= limit) {
+            return Err(Refusal::new(
+                Status::TooManyViewers,
+                format!(
+                    "{watching} viewers have quality {quality} already, and no more are allowed; ask for another"
+                ),
+            ));
+        }
+        Ok(())
     }
 
     fn start_live(
@@ -220,20 +401,15 @@ impl Session {
         context: &mut Context<'_>,
         stream: StreamId,
         head: &RequestHead,
-        capability: Capability,
+        grant: Grant,
         request: LiveRequest,
     ) -> Result<(), Refusal> {
         let found = context.feeds.find(request.channel, request.quality);
-        let (index, feed) = found.and_then(|i| Some((i, context.feeds.get(i)?))).ok_or_else(|| Refusal {
-            status: Status::NotFound,
-            reason: format!("there is no channel {} in quality {}", request.channel, request.quality),
+        let (index, feed) = found.and_then(|i| Some((i, context.feeds.get(i)?))).ok_or_else(|| {
+            let reason = format!("there is no channel {} in quality {}", request.channel, request.quality);
+            Refusal::new(Status::NotFound, reason)
         })?;
-        if !self.is_watching() && context.watching >= context.config.max_viewers {
-            return Err(Refusal {
-                status: Status::TooManyViewers,
-                reason: format!("{} viewers are watching already, and no more are allowed", context.watching),
-            });
-        }
+        self.check_live(context, request.quality)?;
         let budget = head
             .headers
             .latency
@@ -248,16 +424,183 @@ impl Session {
             requester: request.requester.clone(),
             user_args: request.user_args.clone(),
         });
-        self.lives.insert(stream, Live { feed: index, request, sender, capability });
-        self.allowed = true;
-        // Only now: our addresses tell where the camera stands.
-        context.link.seek_direct(context.now, self.conn);
-        self.pump(context.now, context.link);
+        self.lives.insert(stream, Live { feed: index, request, sender, grant });
         Ok(())
     }
 
+    fn start_playback(
+        &mut self,
+        context: &mut Context<'_>,
+        stream: StreamId,
+        head: &RequestHead,
+        grant: Grant,
+        request: PlaybackRequest,
+    ) -> Result<(), Refusal> {
+        let most = context.config.max_playbacks;
+        if context.load.playbacks >= most {
+            let reason = format!("{most} recordings are played already, and no more at a time are allowed");
+            return Err(Refusal::new(Status::TooManyViewers, reason));
+        }
+        if self.playbacks.values().any(|p| p.request.channel == request.channel) {
+            let reason = "this app plays a recording of this channel already; seek in it, or stop it first";
+            return Err(Refusal::new(Status::TooManyViewers, reason));
+        }
+        let id = self.id(stream);
+        let from = head.headers.position.unwrap_or(0);
+        let playback = Playback::new(id, request.clone(), grant, from, head.headers.paused);
+        self.playbacks.insert(stream, playback);
+        context.events.push_back(CameraEvent::PlaybackWanted { request: id, playback: request });
+        Ok(())
+    }
+
+    fn start_download(
+        &mut self,
+        context: &mut Context<'_>,
+        stream: StreamId,
+        grant: Grant,
+        download: Download,
+    ) -> Result<(), Refusal> {
+        let most = context.config.max_downloads;
+        if context.load.downloads >= most {
+            let reason = format!("{most} downloads are running already, and no more at a time are allowed");
+            return Err(Refusal::new(Status::TooManyViewers, reason));
+        }
+        let id = self.id(stream);
+        self.downloads.insert(stream, Upload::new(id, download.clone(), grant));
+        context.events.push_back(CameraEvent::DownloadWanted { request: id, download });
+        Ok(())
+    }
+
+    fn start_talk(
+        &mut self,
+        context: &mut Context<'_>,
+        stream: StreamId,
+        grant: Grant,
+        voice: Voice,
+        body: Vec<Bytes>,
+    ) -> Result<(), Refusal> {
+        if !context.config.talk {
+            return Err(Refusal::new(Status::NotFound, "nobody listens at this camera"));
+        }
+        if context.load.talking.is_some() {
+            return Err(Refusal::new(Status::TalkBusy, "somebody talks to this camera already; try later"));
+        }
+        let id = self.id(stream);
+        context.events.push_back(CameraEvent::VoiceStarted { request: id, voice });
+        let talk = self.talk.insert(Talk::new(id, grant));
+        for piece in body {
+            if talk.push(piece, context.events).is_err() {
+                self.end_talk(context.link, context.events, false);
+                return Ok(());
+            }
+        }
+        self.read_talk(context.link, context.events);
+        Ok(())
+    }
+
+    fn read_talk(&mut self, link: &mut Link, events: &mut VecDeque<CameraEvent>) {
+        let (Some(talk), Some(quic)) = (&mut self.talk, link.quic(self.conn)) else { return };
+        match talk.read(quic, events) {
+            TalkEnd::Open => {}
+            TalkEnd::Complete => {
+                let request = talk.id;
+                self.talk = None;
+                events.push_back(CameraEvent::VoiceEnded { request, complete: true });
+            }
+            TalkEnd::Broken => self.end_talk(link, events, false),
+        }
+    }
+
+    fn end_talk(&mut self, link: &mut Link, events: &mut VecDeque<CameraEvent>, complete: bool) {
+        let Some(mut talk) = self.talk.take() else { return };
+        if let Some(quic) = link.quic(self.conn) {
+            talk.abort(quic);
+        }
+        events.push_back(CameraEvent::VoiceEnded { request: talk.id, complete });
+    }
+
+    /// The application wants no more of a talk.
+    pub(super) fn stop_talk(
+        &mut self,
+        link: &mut Link,
+        events: &mut VecDeque<CameraEvent>,
+        stream: StreamId,
+    ) {
+        if self.talk.as_ref().is_some_and(|t| t.id.stream == stream) {
+            self.end_talk(link, events, false);
+        }
+    }
+
+    /// The application has taken bytes of a talk.
+    pub(super) fn voice_taken(
+        &mut self,
+        link: &mut Link,
+        events: &mut VecDeque<CameraEvent>,
+        stream: StreamId,
+        bytes: usize,
+    ) {
+        let Some(talk) = self.talk.as_mut().filter(|t| t.id.stream == stream) else { return };
+        talk.heard(bytes);
+        if talk.is_unread() {
+            self.read_talk(link, events);
+        }
+    }
+
+    /// Sends a message; its end comes as an event.
+    pub(super) fn send_message(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        events: &mut VecDeque<CameraEvent>,
+        message: (MessageId, Bytes, Instant),
+    ) {
+        let (id, head, deadline) = message;
+        let number = self.messages.ask(head, deadline);
+        self.message_ids.insert(number, id);
+        self.pump(now, link, events);
+    }
+
+    pub(super) fn messages(&self) -> usize {
+        self.messages.len()
+    }
+
+    fn messages_done(&mut self, done: impl IntoIterator<Item = Done>, events: &mut VecDeque<CameraEvent>) {
+        for (number, outcome) in done {
+            if let Some(message) = self.message_ids.remove(&number) {
+                events.push_back(CameraEvent::MessageReply { message, viewer: self.viewer(), outcome });
+            }
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        [self.wake, self.messages.next_deadline()].into_iter().flatten().min()
+    }
+
+    pub(super) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        events: &mut VecDeque<CameraEvent>,
+    ) {
+        if self.messages.next_deadline().is_some_and(|at| at <= now) {
+            let done = self.messages.expire(now, link.quic(self.conn));
+            self.messages_done(done, events);
+        }
+        if self.wake.is_some_and(|at| at <= now) {
+            self.pump(now, link, events);
+        }
+    }
+
     /// Sends a new tag of `feed` to this viewer if it watches that.
-    pub(super) fn push(&mut self, now: Instant, link: &mut Link, feed: FeedIndex, push: &FeedPush) {
+    pub(super) fn push(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        events: &mut VecDeque<CameraEvent>,
+        feed: FeedIndex,
+        push: &FeedPush,
+    ) {
         let mut any = false;
         for live in self.lives.values_mut().filter(|l| l.feed == feed) {
             if let Some((id, record)) = &push.pushed.config {
@@ -269,33 +612,71 @@ impl Session {
             any = true;
         }
         if any {
-            self.pump(now, link);
+            self.pump(now, link, events);
         }
     }
 
-    pub(super) fn end_feed(&mut self, now: Instant, link: &mut Link, feed: FeedIndex) {
+    pub(super) fn end_feed(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        events: &mut VecDeque<CameraEvent>,
+        feed: FeedIndex,
+    ) {
         for live in self.lives.values_mut().filter(|l| l.feed == feed) {
             live.sender.finish();
         }
-        self.pump(now, link);
+        self.pump(now, link, events);
     }
 
-    fn pump(&mut self, now: Instant, link: &mut Link) {
-        if self.lives.is_empty() {
-            return;
+    /// Drops what waits but for the newest group's beginning, so that this viewer is up to date at the next keyframe.
+    pub(super) fn drop_to_keyframe(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        events: &mut VecDeque<CameraEvent>,
+    ) {
+        if let Some(quic) = link.quic(self.conn) {
+            for live in self.lives.values_mut() {
+                live.sender.drop_to_keyframe(quic);
+            }
         }
-        let Some(quic) = link.quic(self.conn) else { return };
+        self.pump(now, link, events);
+    }
+
+    pub(super) fn pump(&mut self, now: Instant, link: &mut Link, events: &mut VecDeque<CameraEvent>) {
         // Pictures wait here, where they can be dropped, and not in QUIC, where they cannot: it gets enough to fill
         // the path and to find out whether the path takes more.
-        let window = quic
-            .paths()
-            .into_iter()
-            .filter_map(|path| quic.congestion_state(path).map(|c| c.window()))
-            .max()
-            .unwrap_or(0);
+        let window = congestion_window(link, self.conn).unwrap_or(0);
+        self.wake = None;
+        let Some(quic) = link.quic(self.conn) else { return };
         quic.set_send_window(window.saturating_mul(2).max(MIN_SEND_WINDOW));
+        self.replies.retain(|&stream, outbox| outbox.pump(quic, stream) == Flow::Blocked);
+        self.messages.pump(quic);
+        if let Some(talk) = &mut self.talk {
+            talk.pump(quic);
+        }
         for live in self.lives.values_mut() {
             live.sender.pump(now, quic);
+        }
+        if !self.playbacks.is_empty() || !self.downloads.is_empty() {
+            // Files take what is left: they may not fill what live pictures would need the moment they come.
+            quic.set_send_window((window + window / 4).max(MIN_SEND_WINDOW));
+            for playback in self.playbacks.values_mut() {
+                let (_, wake) = playback.pump(now, quic, events);
+                self.wake = [self.wake, wake].into_iter().flatten().min();
+            }
+            for upload in self.downloads.values_mut() {
+                upload.pump(quic, events);
+            }
+            quic.set_send_window(window.saturating_mul(2).max(MIN_SEND_WINDOW));
+        }
+        let queued = self.queued();
+        let watermark = Watermark::of(queued);
+        if watermark != self.watermark {
+            self.watermark = watermark;
+            let bandwidth = self.bandwidth(link);
+            events.push_back(CameraEvent::Congestion { viewer: self.viewer(), watermark, queued, bandwidth });
         }
     }
 
@@ -308,13 +689,32 @@ impl Session {
             context.events.push_back(stopped_event(self.viewer(), &live));
             return;
         }
+        let id = self.id(stream);
+        if stopped {
+            // The viewer waits no longer.
+            let known = self.asks.remove(&stream) | self.replies.remove(&stream).is_some();
+            if (known || self.playbacks.contains_key(&stream) || self.downloads.contains_key(&stream))
+                && let Some(quic) = context.link.quic(self.conn)
+            {
+                end(quic, stream, Some(CLOSE_OK));
+            }
+            if self.talk.as_ref().is_some_and(|t| t.id == id) {
+                self.end_talk(context.link, context.events, false);
+            }
+        }
+        if self.playbacks.remove(&stream).is_some() {
+            context.events.push_back(CameraEvent::PlaybackEnded { request: id });
+        }
+        if self.downloads.remove(&stream).is_some() {
+            context.events.push_back(CameraEvent::DownloadEnded { request: id, complete: !stopped });
+        }
         let Some(quic) = context.link.quic(self.conn) else { return };
         for live in self.lives.values_mut() {
             if live.sender.stream_over(quic, stream, stopped) {
                 break;
             }
         }
-        self.pump(context.now, context.link);
+        self.pump(context.now, context.link, context.events);
     }
 
     /// Reports the end of everything that is watched, because the connection ends.
@@ -322,6 +722,16 @@ impl Session {
         let viewer = self.viewer();
         events.extend(self.lives.values().map(|live| stopped_event(viewer, live)));
         self.lives.clear();
+        events.extend(self.playbacks.keys().map(|&s| CameraEvent::PlaybackEnded { request: self.id(s) }));
+        let ended = |&s| CameraEvent::DownloadEnded { request: self.id(s), complete: false };
+        events.extend(self.downloads.keys().map(ended));
+        self.playbacks.clear();
+        self.downloads.clear();
+        if let Some(talk) = self.talk.take() {
+            events.push_back(CameraEvent::VoiceEnded { request: talk.id, complete: false });
+        }
+        let done = self.messages.fail("the viewer is gone");
+        self.messages_done(done, events);
     }
 
     /// Looks whether the session may go on. `Some`: close it with this code and reason.
@@ -331,6 +741,7 @@ impl Session {
         link: &mut Link,
         config: &CameraConfig,
         unix: Option<u64>,
+        events: &mut VecDeque<CameraEvent>,
     ) -> Option<(u32, String)> {
         let old: Vec<StreamId> = self
             .asking
@@ -345,8 +756,11 @@ impl Session {
                 end(quic, stream, Some(CLOSE_OK));
             }
         }
-        for live in self.lives.values() {
-            let still = live.capability.recheck(config.epoch, unix, Right::Live);
+        let grants = self.lives.values().map(|l| &l.grant);
+        let grants = grants.chain(self.playbacks.values().map(|p| &p.grant));
+        let grants = grants.chain(self.downloads.values().map(|d| &d.grant));
+        for grant in grants.chain(self.talk.iter().map(|t| &t.grant)) {
+            let still = grant.capability.recheck(config.epoch, unix, grant.right);
             if let Err(e) = still {
                 return Some((CLOSE_REVOKED, e.to_string()));
             }
@@ -354,9 +768,15 @@ impl Session {
         if !self.allowed && now.saturating_duration_since(self.since) > IDLE_TIMEOUT {
             return Some((CLOSE_OK, "nothing was asked for".to_owned()));
         }
-        self.pump(now, link);
+        self.pump(now, link, events);
         None
     }
+}
+
+fn congestion_window(link: &mut Link, conn: ConnId) -> Option<u64> {
+    let quic = link.quic(conn)?;
+    let paths = quic.paths();
+    paths.into_iter().filter_map(|path| quic.congestion_state(path).map(|c| c.window())).max()
 }
 
 fn stopped_event(viewer: ViewerId, live: &Live) -> CameraEvent {

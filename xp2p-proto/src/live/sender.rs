@@ -236,6 +236,19 @@ impl Sender {
         self.ended
     }
 
+    /// Drops all pictures that wait, and the groups that are on their way: the viewer goes on with the next keyframe.
+    pub fn drop_to_keyframe(&mut self, conn: &mut Connection) {
+        let any = self.gops.iter().any(|g| !g.finished);
+        while let Some(mut gop) = self.gops.pop_front() {
+            gop.clear_queue(&mut self.stats);
+            if let Some(stream) = gop.stream.filter(|_| !gop.finished) {
+                end(conn, stream, Some(LATE));
+            }
+            self.stats.late_gops += u64::from(!gop.finished);
+        }
+        self.wait_key |= any;
+    }
+
     /// Gives everything up at once, with reset `code` on all streams.
     pub fn abort(&mut self, conn: &mut Connection, code: u32) {
         for stream in self.gops.iter().chain(&self.audio).filter_map(|o| o.stream) {

@@ -15,6 +15,11 @@ const REASON: &str = "x-xp2p-reason";
 const LATENCY: &str = "x-xp2p-latency";
 const CONTENT_TYPE: &str = "content-type";
 const CONTENT_LENGTH: &str = "content-length";
+const ETAG: &str = "etag";
+const POSITION: &str = "x-xp2p-position";
+const PAUSED: &str = "x-xp2p-paused";
+/// Longest entity tag in bytes, without its quotes.
+pub const MAX_ETAG: usize = 128;
 
 /// Why a device refuses, for a person: at most [`MAX_REASON`] characters, all printable, so that a hostile device
 /// cannot send escapes to a viewer's terminal.
@@ -54,6 +59,13 @@ pub struct Headers {
     pub content_length: Option<u64>,
     /// `content-type` of what follows: visible ASCII and inner spaces, at most [`MAX_CONTENT_TYPE`].
     pub content_type: Option<String>,
+    /// `etag` (RFC 9110 section 8.8.3): names one content of a file, so that a download that goes on later notices
+    /// another one. Visible ASCII without quotes, at most [`MAX_ETAG`] bytes.
+    pub etag: Option<String>,
+    /// `x-xp2p-position`: milliseconds from the start at which a playback goes on after a lost connection.
+    pub position: Option<u64>,
+    /// `x-xp2p-paused: 1`: it was paused there.
+    pub paused: bool,
 }
 
 impl Headers {
@@ -70,6 +82,18 @@ impl Headers {
             once(&mut self.latency, LATENCY, Duration::from_millis(number(LATENCY, value)?))
         } else if is(CONTENT_LENGTH) {
             once(&mut self.content_length, CONTENT_LENGTH, number(CONTENT_LENGTH, value)?)
+        } else if is(POSITION) {
+            once(&mut self.position, POSITION, number(POSITION, value)?)
+        } else if is(PAUSED) {
+            self.paused = number(PAUSED, value)? != 0;
+            Ok(())
+        } else if is(ETAG) {
+            let bare = text(ETAG)?.strip_prefix('"').and_then(|t| t.strip_suffix('"'));
+            let bare = bare.filter(|t| etag_ok(t)).ok_or(HeadError::Field {
+                name: ETAG,
+                allowed: "1 to 128 visible ASCII characters in quotes",
+            })?;
+            once(&mut self.etag, ETAG, bare.to_owned())
         } else if is(REASON) {
             let text = text(REASON)?;
             if text.chars().count() > MAX_REASON || !text.chars().all(printable) {
@@ -111,7 +135,20 @@ impl Headers {
         if let Some(kind) = self.content_type.as_deref().filter(|kind| content_type_ok(kind)) {
             let _ = write!(out, "{CONTENT_TYPE}: {kind}\r\n");
         }
+        if let Some(etag) = self.etag.as_deref().filter(|etag| etag_ok(etag)) {
+            let _ = write!(out, "{ETAG}: \"{etag}\"\r\n");
+        }
+        if let Some(position) = self.position {
+            let _ = write!(out, "{POSITION}: {position}\r\n");
+        }
+        if self.paused {
+            let _ = write!(out, "{PAUSED}: 1\r\n");
+        }
     }
+}
+
+fn etag_ok(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_ETAG && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"')
 }
 
 fn content_type_ok(text: &str) -> bool {

@@ -6,6 +6,7 @@
 
 mod head;
 mod headers;
+mod message;
 mod params;
 mod reader;
 mod status;
@@ -13,7 +14,8 @@ mod text;
 mod typed;
 
 pub use self::head::{Head, HeadError, Parsed, RequestHead, ResponseHead};
-pub use self::headers::{Headers, Reason};
+pub use self::headers::{Headers, MAX_ETAG, Reason};
+pub use self::message::{MESSAGE_PATH, message_head, message_text};
 pub use self::params::{MAX_PARAM_NAME, Params, ParamsError};
 pub use self::reader::HeadReader;
 pub use self::status::Status;

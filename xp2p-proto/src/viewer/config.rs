@@ -22,6 +22,8 @@ pub struct ViewerConfig {
     pub max_services: usize,
     /// Most streams of one service at a time. Default 16.
     pub max_streams: usize,
+    /// Most commands of one service without an answer. Default 4,096.
+    pub max_commands: usize,
     /// How long a service tries to come back before it reports `disconnect` (decision 11). Default 30 s.
     pub patience: Duration,
     /// Latency budget of live streams; the camera is asked to keep to it as well. Default 2 s (decision 12).
@@ -40,6 +42,7 @@ impl ViewerConfig {
             entropy,
             max_services: 64,
             max_streams: 16,
+            max_commands: 4096,
             patience: Duration::from_secs(30),
             latency: Duration::from_secs(2),
             limits: Limits::default(),
@@ -67,6 +70,12 @@ pub enum ViewerError {
     /// There is no such service.
     #[error("there is no such service; it was stopped or has ended")]
     NoService,
+    /// There is no such stream.
+    #[error("there is no such stream; it was stopped or has ended")]
+    NoStream,
+    /// A talk takes no more at present; [`VoiceReady`](super::ViewerEvent::VoiceReady) tells when it does.
+    #[error("the talk takes no more at present: the network is slower than what is said")]
+    TalkFull,
     /// A parameter of the request is not allowed.
     #[error(transparent)]
     Request(#[from] RequestError),

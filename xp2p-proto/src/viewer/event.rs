@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use crate::command::CommandOutcome;
 use crate::error::ErrorCode;
 use crate::link::PathKind;
 use crate::live::{LiveItem, ReceiverStats};
@@ -14,6 +17,22 @@ pub struct ServiceId(pub(super) u64);
 /// Names a stream of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamKey {
+    /// Its service.
+    pub service: ServiceId,
+    pub(super) number: u64,
+}
+
+/// Names a command of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommandKey {
+    /// Its service.
+    pub service: ServiceId,
+    pub(super) number: u64,
+}
+
+/// Names a message from a camera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageKey {
     /// Its service.
     pub service: ServiceId,
     pub(super) number: u64,
@@ -72,7 +91,52 @@ pub enum ViewerEvent {
         /// Configuration or tag.
         item: LiveItem,
     },
-    /// The camera has ended the stream in order. Last event of a stream.
+    /// A playback has jumped: what follows begins with the keyframe at or before this place.
+    Seeked {
+        /// Which stream.
+        stream: StreamKey,
+        /// Milliseconds after the start of the playback.
+        progress: u64,
+    },
+    /// The next bytes of a file (`onChunkReceived`). Give [`release`](super::Viewer::release) their number once they
+    /// are stored.
+    DownloadData {
+        /// Which stream.
+        stream: StreamKey,
+        /// Place of the first of them in the file.
+        offset: u64,
+        /// The bytes.
+        data: Bytes,
+    },
+    /// A file is whole, and its digest is the camera's (`onSuccess`). Last event of a download that succeeds.
+    Downloaded {
+        /// Which stream.
+        stream: StreamKey,
+        /// Bytes of the whole file.
+        size: u64,
+        /// BLAKE3 of the whole file.
+        digest: [u8; 32],
+    },
+    /// A talk that was full takes tags again.
+    VoiceReady {
+        /// Which stream.
+        stream: StreamKey,
+    },
+    /// A command has ended. Comes exactly once for each.
+    CommandDone {
+        /// Which command.
+        command: CommandKey,
+        /// How.
+        outcome: CommandOutcome,
+    },
+    /// The camera sends a message; answer it with [`reply_message`](super::Viewer::reply_message).
+    Message {
+        /// Which message.
+        message: MessageKey,
+        /// At most 16 KiB.
+        text: String,
+    },
+    /// The camera has ended the stream in order: the feed or the recording is over, or all talk was heard. Last event of a stream.
     Eof {
         /// Which stream.
         stream: StreamKey,

@@ -4,17 +4,26 @@
 //! through the camera's servers, moves to a direct path as soon as there is one, and comes back by itself when the
 //! network or the camera was gone for a while.
 
+mod body;
 mod config;
 mod event;
+mod exchanges;
+mod fetch;
+mod inbox;
+mod requests;
 mod service;
+mod show;
 mod stream;
+mod talk;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 pub use self::config::{ServiceConfig, ViewerConfig, ViewerError};
-pub use self::event::{ServiceId, StreamKey, StreamStats, ViewerEvent};
+pub use self::event::{CommandKey, MessageKey, ServiceId, StreamKey, StreamStats, ViewerEvent};
+pub use self::fetch::{DOWNLOAD_WINDOW, Resume};
+pub use self::talk::MAX_TALK;
 
 use self::service::Service;
 use crate::link::{Link, LinkConfig, LinkStats, PathInfo, PathTotals};

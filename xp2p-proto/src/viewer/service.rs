@@ -4,14 +4,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::config::{ServiceConfig, ViewerConfig, ViewerError};
-use super::event::{ServiceId, StreamKey, StreamStats, ViewerEvent};
+use super::event::{CommandKey, MessageKey, ServiceId, StreamKey, StreamStats, ViewerEvent};
+use super::exchanges::Exchanges;
+use super::fetch::{Fetch, Resume};
+use super::show::Show;
 use super::stream::{State, Stream};
+use super::talk::Talk;
 use crate::camera::{CLOSE_OK, CLOSE_REVOKED, VIEWER_ALPN};
 use crate::error::ErrorCode;
+use crate::flv::Tag;
 use crate::link::stream::{ReadEnd, end, read, stop, write};
 use crate::link::{ConnId, ConnectError, Dir, Link, LinkEvent, LostReason, PathTotals, StreamId};
 use crate::live::{LATE, MAX_HEAD, StreamHead, StreamKind};
-use crate::request::{HeadReader, Live as LiveRequest};
+use crate::request::{Command, Download, HeadReader, Live as LiveRequest, Playback, Request, Voice};
 use crate::wire::RefuseReason;
 
 /// Pauses between attempts to come back. The last one repeats.
@@ -60,6 +65,7 @@ pub(super) struct Service {
     ever_connected: bool,
     over: bool,
     streams: BTreeMap<u64, Stream>,
+    exchanges: Exchanges,
     next_stream: u64,
     uni: BTreeMap<StreamId, Uni>,
     /// Streams with data that was not read because too much is held.
@@ -93,6 +99,7 @@ impl Service {
             ever_connected: false,
             over: false,
             streams: BTreeMap::new(),
+            exchanges: Exchanges::new(id),
             next_stream: 0,
             uni: BTreeMap::new(),
             unread: BTreeSet::new(),
@@ -153,15 +160,7 @@ impl Service {
         request: LiveRequest,
         events: &mut VecDeque<ViewerEvent>,
     ) -> Result<StreamKey, ViewerError> {
-        if self.over {
-            return Err(ViewerError::NoService);
-        }
-        if self.streams.len() >= self.viewer.max_streams {
-            return Err(ViewerError::TooMany);
-        }
-        self.now = now;
-        let key = StreamKey { service: self.id, number: self.next_stream };
-        self.next_stream += 1;
+        let key = self.new_stream(now)?;
         let stream = Stream::new(key, request, &self.viewer);
         stream.head(&self.viewer, None)?;
         self.streams.insert(key.number, stream);
@@ -169,7 +168,151 @@ impl Service {
         Ok(key)
     }
 
+    fn new_stream(&mut self, now: Instant) -> Result<StreamKey, ViewerError> {
+        if self.over {
+            return Err(ViewerError::NoService);
+        }
+        if self.streams.len() + self.exchanges.streams() >= self.viewer.max_streams {
+            return Err(ViewerError::TooMany);
+        }
+        self.now = now;
+        let key = StreamKey { service: self.id, number: self.next_stream };
+        self.next_stream += 1;
+        Ok(key)
+    }
+
+    pub(super) fn start_playback(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        request: Playback,
+        events: &mut VecDeque<ViewerEvent>,
+    ) -> Result<StreamKey, ViewerError> {
+        Request::Playback(request.clone()).to_head()?;
+        let key = self.new_stream(now)?;
+        self.exchanges.shows.insert(key.number, Show::new(key, request, self.viewer.limits));
+        self.ask(link, events);
+        Ok(key)
+    }
+
+    pub(super) fn start_download(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        request: Download,
+        resume: Resume,
+        events: &mut VecDeque<ViewerEvent>,
+    ) -> Result<StreamKey, ViewerError> {
+        Request::Download(request.clone()).to_head()?;
+        let key = self.new_stream(now)?;
+        self.exchanges.fetches.insert(key.number, Fetch::new(key, request, resume));
+        self.ask(link, events);
+        Ok(key)
+    }
+
+    pub(super) fn start_voice(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        request: Voice,
+        events: &mut VecDeque<ViewerEvent>,
+    ) -> Result<StreamKey, ViewerError> {
+        let key = self.new_stream(now)?;
+        self.exchanges.talks.insert(key.number, Talk::new(key, request));
+        self.ask(link, events);
+        Ok(key)
+    }
+
+    pub(super) fn send_command(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        command: Command,
+        deadline: Instant,
+        events: &mut VecDeque<ViewerEvent>,
+    ) -> Result<CommandKey, ViewerError> {
+        if self.over {
+            return Err(ViewerError::NoService);
+        }
+        if self.exchanges.commands() >= self.viewer.max_commands {
+            return Err(ViewerError::TooMany);
+        }
+        let mut head = Request::Command(command.clone()).to_head()?;
+        head.headers.capability = self.config.info.capability().cloned();
+        self.now = now;
+        let key = self.exchanges.command(&command, &head, deadline);
+        self.ask(link, events);
+        Ok(key)
+    }
+
+    pub(super) fn release(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        stream: StreamKey,
+        bytes: usize,
+        events: &mut VecDeque<ViewerEvent>,
+    ) {
+        self.now = now;
+        let fetch = self.exchanges.fetches.get_mut(&stream.number);
+        if fetch.is_some_and(|f| f.release(bytes))
+            && let Some(quic) = self.conn.and_then(|c| link.quic(c))
+        {
+            self.exchanges.read_fetch(quic, stream.number, events);
+        }
+    }
+
+    pub(super) fn push_voice(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        stream: StreamKey,
+        tag: &Tag,
+        events: &mut VecDeque<ViewerEvent>,
+    ) -> Result<(), ViewerError> {
+        self.now = now;
+        let talk = self.exchanges.talks.get_mut(&stream.number).filter(|t| !t.is_ended());
+        let talk = talk.ok_or(ViewerError::NoStream)?;
+        if !talk.push(tag) {
+            return Err(ViewerError::TalkFull);
+        }
+        if let Some(quic) = self.conn.and_then(|c| link.quic(c)) {
+            talk.pump(quic, events);
+        }
+        Ok(())
+    }
+
+    pub(super) fn end_voice(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        stream: StreamKey,
+        events: &mut VecDeque<ViewerEvent>,
+    ) {
+        self.now = now;
+        if let Some(talk) = self.exchanges.talks.get_mut(&stream.number) {
+            talk.end();
+            if let Some(quic) = self.conn.and_then(|c| link.quic(c)) {
+                talk.pump(quic, events);
+            }
+        }
+    }
+
+    pub(super) fn reply_message(
+        &mut self,
+        link: &mut Link,
+        message: MessageKey,
+        reply: bytes::Bytes,
+    ) -> bool {
+        let conn = self.conn.and_then(|c| link.quic(c));
+        self.exchanges.reply(conn, message, reply)
+    }
+
     pub(super) fn stop_stream(&mut self, link: &mut Link, key: StreamKey) {
+        let quic = self.conn.and_then(|c| link.quic(c));
+        if self.exchanges.stop(quic, key.number) {
+            return;
+        }
         let Some(stream) = self.streams.remove(&key.number) else { return };
         let Some(quic) = self.conn.and_then(|c| link.quic(c)) else { return };
         if let Some(id) = stream.stream_id() {
@@ -195,7 +338,7 @@ impl Service {
         }
         let Some(quic) = self.conn.and_then(|c| link.quic(c)) else { return };
         for stream in self.streams.values_mut().filter(|s| matches!(s.state, State::Waiting)) {
-            let Some(id) = quic.streams().open(Dir::Bi) else { return };
+            let Some(id) = quic.streams().open(Dir::Bi) else { break };
             // Checked when the stream was started.
             let Ok(head) = stream.head(&self.viewer, self.config.info.capability().cloned()) else {
                 continue;
@@ -205,8 +348,11 @@ impl Service {
             let _ = write(quic, id, &mut [bytes::Bytes::from(head)]);
             end(quic, id, None);
             stream.state = State::Asked(id, HeadReader::new());
-            self.quiet_at.get_or_insert(self.now + QUIET);
             events.push_back(ViewerEvent::Request { stream: stream.key });
+        }
+        self.exchanges.pump(quic, self.config.info.capability(), events);
+        if !self.streams.is_empty() || self.exchanges.is_active() {
+            self.quiet_at.get_or_insert(self.now + QUIET);
         }
     }
 
@@ -248,14 +394,19 @@ impl Service {
                 self.refused.get_or_insert((reason, now)).0 = reason;
             }
             LinkEvent::Path(kind) => events.push_back(ViewerEvent::Path { service: self.id, kind }),
-            LinkEvent::Available(Dir::Bi) => self.ask(link, events),
+            LinkEvent::Available(Dir::Bi) | LinkEvent::Writable(_) => self.ask(link, events),
+            LinkEvent::Stopped(id, _) => {
+                if let Some(quic) = self.conn.and_then(|c| link.quic(c)) {
+                    self.exchanges.inbox.stopped(quic, id);
+                }
+            }
             LinkEvent::Opened(Dir::Uni) => self.accept(link, events),
             LinkEvent::Opened(Dir::Bi) => {
-                // Cameras open none in this version.
+                // Messages.
                 if let Some(quic) = self.conn.and_then(|c| link.quic(c)) {
                     while let Some(id) = quic.streams().accept(Dir::Bi) {
-                        stop(quic, id, CLOSE_OK);
-                        end(quic, id, Some(CLOSE_OK));
+                        self.exchanges.inbox.opened(id);
+                        self.exchanges.readable(quic, id, events);
                     }
                 }
             }
@@ -263,7 +414,12 @@ impl Service {
                 self.quiet_at = Some(now + QUIET);
                 match id.dir() {
                     Dir::Uni => self.read_uni(link, id, events),
-                    Dir::Bi => self.read_response(link, id, events),
+                    Dir::Bi => {
+                        let quic = self.conn.and_then(|c| link.quic(c));
+                        if !quic.is_some_and(|quic| self.exchanges.readable(quic, id, events)) {
+                            self.read_response(link, id, events);
+                        }
+                    }
                 }
             }
             _ => {}
@@ -283,7 +439,7 @@ impl Service {
         if let Some(spare) = self.spare.take() {
             link.close(now, spare, CLOSE_OK, "trying anew");
         }
-        self.reset_streams();
+        self.reset_streams(&reason.to_string(), events);
         match reason {
             LostReason::WrongKey => self.give_up(
                 events,
@@ -318,14 +474,15 @@ impl Service {
             link.close(now, old, CLOSE_OK, "connected anew");
         }
         self.spare = None;
-        self.reset_streams();
         let reason = "the camera has forgotten the connection".to_owned();
+        self.reset_streams(&reason, events);
         events.push_back(ViewerEvent::Reconnecting { service: self.id, reason });
     }
 
     /// Asks for a sign of life when streams are silent, and looks for another way when none comes.
     fn check_silence(&mut self, now: Instant, link: &mut Link) {
-        let waiting = self.streams.values().any(|s| !matches!(s.state, State::Waiting));
+        let waiting =
+            self.exchanges.is_active() || self.streams.values().any(|s| !matches!(s.state, State::Waiting));
         let Some(conn) = self.conn.filter(|_| waiting && self.connected) else {
             self.quiet_at = None;
             return;
@@ -346,7 +503,8 @@ impl Service {
         }
     }
 
-    fn reset_streams(&mut self) {
+    fn reset_streams(&mut self, reason: &str, events: &mut VecDeque<ViewerEvent>) {
+        self.exchanges.lost(reason, events);
         self.connected = false;
         self.quiet_at = None;
         self.uni.clear();
@@ -365,6 +523,7 @@ impl Service {
         for stream in std::mem::take(&mut self.streams).into_values() {
             events.push_back(ViewerEvent::Close { stream: stream.key, reason: reason.clone() });
         }
+        self.exchanges.give_up(&reason, events);
         events.push_back(ViewerEvent::Disconnect { service: self.id, code, reason });
     }
 
@@ -375,7 +534,11 @@ impl Service {
         }
         let refused = self.refused.map(|(_, at)| at + UNKNOWN_GRACE);
         let patience = self.down_since.map(|at| at + self.viewer.patience);
-        [self.retry_at, self.attempt_until, refused, patience, self.quiet_at].into_iter().flatten().min()
+        let commands = self.exchanges.next();
+        [self.retry_at, self.attempt_until, refused, patience, self.quiet_at, commands]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(super) fn handle_timeout(
@@ -388,6 +551,8 @@ impl Service {
             return;
         }
         self.now = now;
+        let quic = self.conn.and_then(|c| link.quic(c));
+        self.exchanges.expire(now, quic, events);
         if self.quiet_at.is_some_and(|at| at <= now) {
             self.check_silence(now, link);
         }

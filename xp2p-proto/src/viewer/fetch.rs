@@ -1,0 +1,193 @@
+//! A download: goes on where it was after every break, and is complete only with the right digest.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use noq_proto::Connection;
+
+use super::body::State;
+use super::event::{StreamKey, ViewerEvent};
+use crate::exchange::Outbox;
+use crate::link::stream::{ReadEnd, read};
+use crate::request::{Download, Request, RequestError, RequestHead, ResponseHead};
+
+/// Bytes of a file that the application has not released yet, past which the camera has to wait.
+pub const DOWNLOAD_WINDOW: usize = 4 * 1024 * 1024;
+const READ_SLICE: usize = 128 * 1024;
+const DIGEST: usize = blake3::OUT_LEN;
+
+/// What an earlier attempt has of a file.
+#[derive(Debug, Clone, Default)]
+pub struct Resume {
+    /// Bytes from the start.
+    pub received: u64,
+    /// A hasher that has seen exactly these bytes.
+    pub hasher: blake3::Hasher,
+    /// The `etag` under which they came, if it is known: a file with another one is refused.
+    pub etag: Option<String>,
+}
+
+/// What a step has come to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum FetchEnd {
+    Open,
+    /// Everything is there, and the digest is right.
+    Complete,
+    /// It cannot go on.
+    Failed(String),
+    /// The camera or the connection went away; ask again.
+    Again,
+}
+
+#[derive(Debug)]
+pub(super) struct Fetch {
+    pub(super) key: StreamKey,
+    request: Download,
+    pub(super) state: State,
+    pub(super) outbox: Outbox,
+    resume: Resume,
+    /// Bytes of the file, once known.
+    size: Option<u64>,
+    trailer: Vec<u8>,
+    /// Bytes that the application has not released yet.
+    held: usize,
+}
+
+impl Fetch {
+    pub(super) fn new(key: StreamKey, mut request: Download, resume: Resume) -> Self {
+        request.offset = resume.received;
+        Self {
+            key,
+            request,
+            state: State::Waiting,
+            outbox: Outbox::default(),
+            resume,
+            size: None,
+            trailer: Vec::new(),
+            held: 0,
+        }
+    }
+
+    /// The head to send.
+    pub(super) fn head(&mut self) -> Result<RequestHead, RequestError> {
+        self.request.offset = self.resume.received;
+        Request::Download(self.request.clone()).to_head()
+    }
+
+    /// The connection is gone: what was begun of the digest comes again.
+    pub(super) fn restart(&mut self) {
+        self.state = State::Waiting;
+        self.outbox = Outbox::default();
+        self.trailer.clear();
+    }
+
+    /// The application has taken so many bytes. Returns whether reading may go on now.
+    pub(super) fn release(&mut self, bytes: usize) -> bool {
+        let full = self.held >= DOWNLOAD_WINDOW;
+        self.held = self.held.saturating_sub(bytes);
+        full && self.held < DOWNLOAD_WINDOW
+    }
+
+    pub(super) fn read(&mut self, conn: &mut Connection, events: &mut VecDeque<ViewerEvent>) -> FetchEnd {
+        let Some(id) = self.state.stream() else { return FetchEnd::Open };
+        loop {
+            if self.held >= DOWNLOAD_WINDOW {
+                return FetchEnd::Open;
+            }
+            let mut failed = None;
+            let mut refused = false;
+            let ended = read(conn, id, READ_SLICE, |piece| {
+                if failed.is_some() || refused {
+                    return;
+                }
+                match self.piece(piece, events) {
+                    Ok(go_on) => refused = !go_on,
+                    Err(text) => failed = Some(text),
+                }
+            });
+            if let Some(text) = failed {
+                return FetchEnd::Failed(text);
+            }
+            if refused {
+                return FetchEnd::Failed(String::new());
+            }
+            match ended {
+                ReadEnd::Limit => {}
+                ReadEnd::Blocked => return FetchEnd::Open,
+                ReadEnd::Finished => return self.finish(),
+                // The file was taken away, or the camera cannot read it; asking again tells which.
+                ReadEnd::Reset(code) => {
+                    return FetchEnd::Failed(format!("the camera broke the download off with code {code}"));
+                }
+                ReadEnd::Closed => return FetchEnd::Again,
+            }
+        }
+    }
+
+    /// Returns false when the camera refuses.
+    fn piece(&mut self, piece: Bytes, events: &mut VecDeque<ViewerEvent>) -> Result<bool, String> {
+        let (head, mut body) = self.state.push(piece)?;
+        if let Some(head) = head {
+            let success = head.is_success();
+            let checked = if success { self.begin(&head) } else { Ok(()) };
+            events.push_back(ViewerEvent::Parsed { stream: self.key, head });
+            checked?;
+            if !success {
+                return Ok(false);
+            }
+        }
+        // The head has set the size.
+        let Some(size) = self.size else { return Ok(true) };
+        let left = usize::try_from(size - self.resume.received).unwrap_or(usize::MAX);
+        let data = body.split_to(left.min(body.len()));
+        if !data.is_empty() {
+            self.resume.hasher.update(&data);
+            let offset = self.resume.received;
+            self.resume.received += data.len() as u64;
+            self.held += data.len();
+            events.push_back(ViewerEvent::DownloadData { stream: self.key, offset, data });
+        }
+        if self.trailer.len() + body.len() > DIGEST {
+            return Err("the camera sent more than the file and its digest".to_owned());
+        }
+        self.trailer.extend_from_slice(&body);
+        Ok(true)
+    }
+
+    fn begin(&mut self, head: &ResponseHead) -> Result<(), String> {
+        let length = head.headers.content_length.ok_or("the camera does not say how long the file is")?;
+        let rest = length.checked_sub(DIGEST as u64).ok_or("the camera sends no digest")?;
+        let size = self.resume.received.checked_add(rest).ok_or("the file is too long")?;
+        let etag = head.headers.etag.clone();
+        if self.size.is_some_and(|known| known != size)
+            || (self.resume.etag.is_some() && self.resume.etag != etag)
+        {
+            return Err(
+                "the file has changed on the camera meanwhile; download it anew, without --resume".to_owned()
+            );
+        }
+        self.resume.etag = etag;
+        self.size = Some(size);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> FetchEnd {
+        if self.size != Some(self.resume.received) || self.trailer.len() < DIGEST {
+            return FetchEnd::Failed("the camera ended the download before the file was whole".to_owned());
+        }
+        if self.trailer.as_slice() == self.resume.hasher.finalize().as_bytes() {
+            FetchEnd::Complete
+        } else {
+            FetchEnd::Failed(
+                "the digest of what came is not the camera's: the file changed while it was read, or the part that \
+                 was there before was of another file; download it anew"
+                    .to_owned(),
+            )
+        }
+    }
+
+    /// Size and digest of the whole file.
+    pub(super) fn result(&self) -> (u64, [u8; 32]) {
+        (self.resume.received, *self.resume.hasher.finalize().as_bytes())
+    }
+}
