@@ -1,5 +1,6 @@
 //! Whole-system tests of xp2p and the deterministic network simulator that they run in.
 
+pub mod app;
 pub mod media;
 pub mod processes;
 pub mod sim;

@@ -13,6 +13,7 @@ use xp2p_proto::request::{Live, Quality};
 use xp2p_proto::server::{Server, ServerConfig};
 use xp2p_proto::viewer::{ServiceConfig, ServiceId, StreamKey, Viewer, ViewerConfig, ViewerEvent};
 
+use crate::app::App;
 use crate::media::{Media, MediaConfig, number_of};
 use crate::sim::{HostConfig, HostId, LinkConfig, NatConfig, NatId, Sim};
 
@@ -94,6 +95,11 @@ pub struct World {
     pub events: Vec<(Duration, ViewerEvent)>,
     /// When the viewer started.
     pub viewer_start: Duration,
+    /// The camera's application.
+    pub app: App,
+    change: Box<dyn Fn(&mut CameraConfig)>,
+    media_config: MediaConfig,
+    restarts: u64,
     seed: u64,
 }
 
@@ -144,7 +150,7 @@ impl World {
     }
 
     /// The same with a change to the camera's configuration.
-    pub fn with_camera(config: WorldConfig, change: impl FnOnce(&mut CameraConfig)) -> Self {
+    pub fn with_camera(config: WorldConfig, change: impl Fn(&mut CameraConfig) + 'static) -> Self {
         let seed = config.seed;
         let mut sim = Sim::new(seed);
         let now = sim.now();
@@ -179,6 +185,10 @@ impl World {
             harmed: 0,
             events: Vec::new(),
             viewer_start: Duration::ZERO,
+            app: App::default(),
+            change: Box::new(change),
+            media_config: config.media,
+            restarts: 0,
             seed,
         };
         world.sim.run_for(Duration::from_millis(500));
@@ -231,7 +241,22 @@ impl World {
                     }
                 });
             }
+            self.serve();
             self.collect();
+        }
+    }
+
+    /// Lets the camera's application answer.
+    pub fn serve(&mut self) {
+        loop {
+            let events = self.sim.events(self.camera);
+            if events.is_empty() {
+                return;
+            }
+            let app = &mut self.app;
+            self.sim.with(self.camera, |camera, now| {
+                events.into_iter().for_each(|event| app.handle(camera, now, event));
+            });
         }
     }
 
@@ -284,9 +309,14 @@ impl World {
     /// A fresh camera process with the same identity.
     pub fn restart_camera(&mut self) {
         let mut config = camera_config(self.seed);
-        config.entropy = Entropy::seeded(self.seed * 8 + 5);
+        (self.change)(&mut config);
+        self.restarts += 1;
+        config.entropy = Entropy::seeded(self.seed * 8 + 5 + (self.restarts - 1) * 1_000_000);
         let camera = Camera::new(config, self.sim.now()).expect("a camera");
         self.sim.replace(self.camera, camera);
+        // The new process shows from its next keyframe on.
+        self.media = Media::new(self.media_config);
+        self.feed_start = self.sim.elapsed();
     }
 
     /// A fresh server process with the same identity.

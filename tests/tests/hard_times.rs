@@ -178,9 +178,6 @@ fn a_camera_restart_ends_in_a_new_session_within_seconds() {
             let mut world = watching(config);
             let start = world.sim.elapsed();
             world.restart_camera();
-            // The new process shows from its next keyframe on.
-            world.media = xp2p_tests::media::Media::new(Default::default());
-            world.feed_start = world.sim.elapsed();
             world.run(Duration::from_secs(12));
             let (gap, back) = gap_and_recovery(&world, start);
             println!("camera of a {kind} session restarted: gap {gap:?}");

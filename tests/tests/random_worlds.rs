@@ -9,7 +9,6 @@ use std::time::Duration;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
 use xp2p_proto::viewer::ViewerEvent;
-use xp2p_tests::media::{Media, MediaConfig};
 use xp2p_tests::sim::{LinkConfig, NatConfig};
 use xp2p_tests::world::{World, WorldConfig, assert_contract, twice};
 
@@ -72,8 +71,6 @@ fn misfortune(world: &mut World, dice: &mut Dice, nats: &mut u8) -> &'static str
         }
         4 => {
             world.restart_camera();
-            world.media = Media::new(MediaConfig::default());
-            world.feed_start = world.sim.elapsed();
             "camera restarted"
         }
         5 | 6 => {

@@ -36,6 +36,9 @@ const QUIET: Duration = Duration::from_millis(500);
 /// When nothing at all was heard for this long, a second connection is tried beside the first: the camera may have
 /// restarted without a word that reached us. Whichever works first is kept.
 const STALE: Duration = Duration::from_secs(4);
+/// Bytes that QUIC may hold unacknowledged: enough for a video call over a long way, and not so much that what is
+/// said would be old before it is sent.
+const SEND_WINDOW: u64 = 256 * 1024;
 /// Bytes that are read from one stream before others get their turn.
 const READ_SLICE: usize = 64 * 1024;
 
@@ -385,6 +388,9 @@ impl Service {
                 self.attempt_until = None;
                 self.refused = None;
                 self.retries = 0;
+                if let Some(quic) = self.conn.and_then(|c| link.quic(c)) {
+                    quic.set_send_window(SEND_WINDOW);
+                }
                 let rtt = self.conn.and_then(|c| link.rtt(c)).unwrap_or_default();
                 events.push_back(ViewerEvent::Connected { service: self.id, rtt });
                 self.ask(link, events);
