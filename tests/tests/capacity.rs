@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use xp2p_proto::camera::{CameraEvent, Watermark};
+use xp2p_proto::camera::{CameraEvent, ViewerInfo, Watermark};
 use xp2p_proto::flv::TagKind;
 use xp2p_proto::live::LiveItem;
 use xp2p_proto::viewer::{Viewer, ViewerEvent};
-use xp2p_tests::media::number_of;
+use xp2p_tests::media::{MediaConfig, number_of};
 use xp2p_tests::sim::{HostConfig, HostId, LinkConfig};
 use xp2p_tests::world::{ACCESS, World, WorldConfig, start_watching, twice, viewer_config};
 
@@ -80,10 +80,42 @@ fn a_slow_viewer_slows_nobody_and_stays_within_its_budget() {
                 assert!(worst < Duration::from_millis(300), "{worst:?}");
             } else {
                 assert!(shown.iter().any(|s| s.2), "it gets keyframes");
-                // The budget is 2 s until a picture is sent; then it has to cross the slow link.
-                assert!(worst < Duration::from_millis(3500), "{worst:?}");
+                // While the path is being learned a picture may have been under way a little longer.
+                assert!(worst < Duration::from_secs(3), "{worst:?}");
+                let learned = world.sim.elapsed() - Duration::from_secs(20);
+                let worst = shown.iter().filter(|s| s.0 >= learned).map(delay).max().expect("pictures");
+                assert!(worst < Duration::from_millis(2200), "budget 2 s and the path: {worst:?}");
             }
         }
+        // Dropped by hand: nothing waits any more, and the picture comes back with a keyframe.
+        world.sim.with(world.camera, |c, now| c.drop_to_keyframe(now, slow_viewer));
+        let queued = world.sim.with(world.camera, |c, _| {
+            c.viewers().into_iter().find(|v| v.viewer == slow_viewer).expect("still there").queued
+        });
+        assert!(queued < 5_000, "{queued} bytes wait");
+        let from = world.sim.elapsed();
+        run(&mut world, &mut watchers, Duration::from_secs(6));
+        let key = watchers[3].shown.iter().find(|s| s.0 > from + Duration::from_secs(1)).expect("a picture");
+        assert!(key.2 || watchers[3].shown.iter().any(|s| s.0 > from && s.2));
+    });
+}
+
+#[test]
+fn the_camera_says_who_is_slow_and_how_slow() {
+    twice(|| {
+        let mut config = WorldConfig::new(2);
+        config.media = MediaConfig { bitrate: 8_000_000, keyframe: 200_000, ..MediaConfig::default() };
+        let mut world = World::new(config);
+        let slow = LinkConfig::latency(ACCESS).both(|p| p.bandwidth = Some(1_000_000));
+        let mut watchers = [LinkConfig::latency(ACCESS), slow]
+            .into_iter()
+            .zip(0..)
+            .map(|(link, n)| add_viewer(&mut world, n, link))
+            .collect::<Vec<_>>();
+        run(&mut world, &mut watchers, Duration::from_secs(20));
+        let infos = world.sim.with(world.camera, |c, _| c.viewers());
+        let late = |i: &&ViewerInfo| i.lives.iter().any(|(_, _, stats)| stats.late_gops > 0);
+        let slow_viewer = infos.iter().find(late).expect("the slow one is late").viewer;
         // The camera says who is slow, and how slow.
         let marks: Vec<_> = world
             .app
@@ -97,19 +129,10 @@ fn a_slow_viewer_slows_nobody_and_stays_within_its_budget() {
             })
             .collect();
         assert!(!marks.is_empty());
-        assert!(marks.iter().all(|m| m.0 == slow_viewer), "{marks:?}");
-        assert!(marks.iter().any(|m| m.1 >= Watermark::Low));
+        let high = |m: &&(_, Watermark, _)| m.1 >= Watermark::Warn;
+        assert!(marks.iter().filter(high).all(|m| m.0 == slow_viewer), "{marks:?}");
+        assert!(marks.iter().any(|m| m.1 == Watermark::High), "{marks:?}");
         let estimates: Vec<u64> = marks.iter().filter_map(|m| m.2).collect();
-        assert!(estimates.iter().all(|b| (30_000..3_000_000).contains(b)), "{estimates:?}");
-        // Dropped by hand: nothing waits any more, and the picture comes back with a keyframe.
-        world.sim.with(world.camera, |c, now| c.drop_to_keyframe(now, slow_viewer));
-        let queued = world.sim.with(world.camera, |c, _| {
-            c.viewers().into_iter().find(|v| v.viewer == slow_viewer).expect("still there").queued
-        });
-        assert!(queued < 5_000, "{queued} bytes wait");
-        let from = world.sim.elapsed();
-        run(&mut world, &mut watchers, Duration::from_secs(6));
-        let key = watchers[3].shown.iter().find(|s| s.0 > from + Duration::from_secs(1)).expect("a picture");
-        assert!(key.2 || watchers[3].shown.iter().any(|s| s.0 > from && s.2));
+        assert!(estimates.iter().all(|b| (10_000..10_000_000).contains(b)), "{estimates:?}");
     });
 }

@@ -287,7 +287,7 @@ pub struct ViewerInfo {
     pub lives: Vec<(u32, Quality, SenderStats)>,
     /// Bytes of live media that wait.
     pub queued: usize,
-    /// What the path takes at present, in bits per second: the congestion window per round trip.
+    /// What the path takes at present, in bits per second; an estimate.
     pub bandwidth: Option<u64>,
     /// Recordings that are played.
     pub playbacks: usize,

@@ -17,7 +17,7 @@ use crate::info::{Capability, Right};
 use crate::keys::PublicKey;
 use crate::link::stream::{ReadEnd, end, read, stop, write};
 use crate::link::{ConnId, Dir, Link, LinkEvent, StreamId};
-use crate::live::{Sender, SenderConfig};
+use crate::live::{Pace, Sender, SenderConfig};
 use crate::request::{
     Download, HeadReader, Live as LiveRequest, MAX_HEAD, Playback as PlaybackRequest, Quality, Request,
     RequestHead, ResponseHead, Status, Voice,
@@ -28,7 +28,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that was never allowed anything is closed after this long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Least bytes that QUIC may hold unacknowledged for one viewer.
-const MIN_SEND_WINDOW: u64 = 64 * 1024;
+const MIN_SEND_WINDOW: u64 = 16 * 1024;
+/// How much more than a round trip's worth QUIC may hold for one viewer.
+const MAX_HELD: Duration = Duration::from_millis(250);
 /// Latency budgets that viewers may ask for.
 const BUDGETS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(10);
 
@@ -167,9 +169,7 @@ impl Session {
     }
 
     fn bandwidth(&self, link: &mut Link) -> Option<u64> {
-        let rtt = link.rtt(self.conn).filter(|rtt| !rtt.is_zero())?;
-        let window = congestion_window(link, self.conn)?;
-        Some((window as f64 * 8.0 / rtt.as_secs_f64()) as u64)
+        path_state(link, self.conn).1
     }
 
     pub(super) fn conn(&self) -> ConnId {
@@ -647,17 +647,25 @@ impl Session {
     pub(super) fn pump(&mut self, now: Instant, link: &mut Link, events: &mut VecDeque<CameraEvent>) {
         // Pictures wait here, where they can be dropped, and not in QUIC, where they cannot: it gets enough to fill
         // the path and to find out whether the path takes more.
-        let window = congestion_window(link, self.conn).unwrap_or(0);
+        let (window, rate) = path_state(link, self.conn);
+        let rtt = link.rtt(self.conn).unwrap_or_default();
+        let mut held = window.saturating_mul(2);
+        if let Some(bits) = rate {
+            // The window alone may be far more than a slow path takes in the time that a viewer waits.
+            held = held.min((bits as f64 / 8.0 * (rtt + MAX_HELD).as_secs_f64()) as u64);
+        }
+        let held = held.max(MIN_SEND_WINDOW);
+        let pace = rate.map(|bits| Pace { rate: bits / 8, held: held.saturating_sub(window), rtt });
         self.wake = None;
         let Some(quic) = link.quic(self.conn) else { return };
-        quic.set_send_window(window.saturating_mul(2).max(MIN_SEND_WINDOW));
+        quic.set_send_window(held);
         self.replies.retain(|&stream, outbox| outbox.pump(quic, stream) == Flow::Blocked);
         self.messages.pump(quic);
         if let Some(talk) = &mut self.talk {
             talk.pump(quic);
         }
         for live in self.lives.values_mut() {
-            live.sender.pump(now, quic);
+            live.sender.pump(now, quic, pace);
         }
         if !self.playbacks.is_empty() || !self.downloads.is_empty() {
             // Files take what is left: they may not fill what live pictures would need the moment they come.
@@ -669,7 +677,7 @@ impl Session {
             for upload in self.downloads.values_mut() {
                 upload.pump(quic, events);
             }
-            quic.set_send_window(window.saturating_mul(2).max(MIN_SEND_WINDOW));
+            quic.set_send_window(held);
         }
         let queued = self.queued();
         let watermark = Watermark::of(queued);
@@ -773,10 +781,12 @@ impl Session {
     }
 }
 
-fn congestion_window(link: &mut Link, conn: ConnId) -> Option<u64> {
-    let quic = link.quic(conn)?;
-    let paths = quic.paths();
-    paths.into_iter().filter_map(|path| quic.congestion_state(path).map(|c| c.window())).max()
+/// Congestion window in bytes and estimated rate in bits per second of the best path.
+fn path_state(link: &mut Link, conn: ConnId) -> (u64, Option<u64>) {
+    let Some(quic) = link.quic(conn) else { return (0, None) };
+    let metrics = quic.paths().into_iter().filter_map(|path| Some(quic.congestion_state(path)?.metrics()));
+    let best = metrics.max_by_key(|m| m.congestion_window);
+    best.map_or((0, None), |m| (m.congestion_window, m.bandwidth_estimate))
 }
 
 fn stopped_event(viewer: ViewerId, live: &Live) -> CameraEvent {

@@ -22,6 +22,8 @@ const RATE_ROUNDS: u64 = 10;
 const MIN_RTT_AGE: Duration = Duration::from_secs(10);
 /// How long the queue of the path is let run empty to measure the lowest round-trip time anew.
 const PROBE_RTT_TIME: Duration = Duration::from_millis(200);
+/// A lowest round-trip time above this is most likely a queue that never ran empty: it is emptied for good then.
+const LONG_RTT: Duration = Duration::from_millis(300);
 /// Pacing gain while the rate of the path is unknown: doubles it each round.
 const STARTUP_GAIN: f64 = 2.77;
 /// Pacing gain that empties the queue which the start has built up.
@@ -56,7 +58,11 @@ enum Phase {
     Startup,
     Drain,
     Probe,
-    ProbeRtt(Instant),
+    /// The queue of the path is let run empty: window, and until when once no more than that is in flight.
+    ProbeRtt {
+        window: u64,
+        until: Option<Instant>,
+    },
 }
 
 /// What was known when a packet was sent.
@@ -199,19 +205,27 @@ impl Live {
                     self.cycle_at = now;
                 }
             }
-            Phase::ProbeRtt(until) => {
-                if now >= until {
+            Phase::ProbeRtt { window, until: None } => {
+                if in_flight <= window {
+                    // What was measured before still saw the queue.
+                    self.min_rtt = None;
+                    self.phase = Phase::ProbeRtt { window, until: Some(now + PROBE_RTT_TIME) };
+                }
+            }
+            Phase::ProbeRtt { until: Some(until), .. } => {
+                if now >= until && self.min_rtt.is_some() {
                     self.min_rtt_at = now;
                     self.phase = if self.full_rounds >= 3 { Phase::Probe } else { Phase::Startup };
                 }
             }
         }
         if now.saturating_duration_since(self.min_rtt_at) > MIN_RTT_AGE
-            && !matches!(self.phase, Phase::ProbeRtt(_))
+            && !matches!(self.phase, Phase::ProbeRtt { .. })
         {
             // Only a path that is kept full hides its lowest round-trip time; others show it all the time.
-            self.phase = Phase::ProbeRtt(now + PROBE_RTT_TIME);
-            self.min_rtt = None;
+            let least = 4 * self.mtu;
+            let half = if self.min_rtt.is_some_and(|rtt| rtt > LONG_RTT) { 0 } else { (0.5 * bdp) as u64 };
+            self.phase = Phase::ProbeRtt { window: half.max(least), until: None };
         }
     }
 
@@ -220,7 +234,7 @@ impl Live {
             Phase::Startup => STARTUP_GAIN,
             Phase::Drain => DRAIN_GAIN,
             Phase::Probe => CYCLE[self.cycle % CYCLE.len()],
-            Phase::ProbeRtt(_) => 1.0,
+            Phase::ProbeRtt { .. } => 1.0,
         }
     }
 }
@@ -331,11 +345,14 @@ impl Controller for Live {
 
     fn window(&self) -> u64 {
         let least = 4 * self.mtu;
+        if let Phase::ProbeRtt { window, .. } = self.phase {
+            return window;
+        }
         let Some(bdp) = self.bdp() else { return self.initial_window.max(least) };
         match self.phase {
             // The start must be able to grow, and never shrinks below what it began with.
             Phase::Startup => ((STARTUP_GAIN * bdp) as u64).max(self.initial_window),
-            Phase::ProbeRtt(_) => ((0.5 * bdp) as u64).max(least),
+            Phase::ProbeRtt { window, .. } => window,
             // A path whose rate is only known from a slow stream must still carry a keyframe at once.
             Phase::Drain | Phase::Probe => {
                 let floor = if self.app_limited { self.initial_window } else { least };

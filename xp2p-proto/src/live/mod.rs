@@ -19,5 +19,5 @@ mod wire;
 
 pub use self::feed::{Feed, Packet, PushError, Pushed};
 pub use self::receiver::{LiveItem, MAX_EARLY, MAX_HELD, Receiver, ReceiverStats};
-pub use self::sender::{Sender, SenderConfig, SenderStats};
+pub use self::sender::{Pace, Sender, SenderConfig, SenderStats};
 pub use self::wire::{LATE, MAX_HEAD, MAX_RECORD, Record, RecordReader, StreamHead, StreamKind, WireError};

@@ -31,6 +31,17 @@ impl Default for SenderConfig {
     }
 }
 
+/// What is known of the path to a viewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Bytes per second that it takes.
+    pub rate: u64,
+    /// Bytes that QUIC has not sent yet when it takes no more.
+    pub held: u64,
+    /// Round-trip time, the queues on the way included: a little more than what a byte needs to arrive.
+    pub rtt: Duration,
+}
+
 /// Counters of one viewer's stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SenderStats {
@@ -94,6 +105,20 @@ impl Outgoing {
     /// When the oldest tag was queued that QUIC has not got whole.
     fn oldest(&self) -> Option<Instant> {
         self.partial_since.or_else(|| self.queue.front().map(|w| w.since))
+    }
+
+    /// Bytes that QUIC has not got.
+    fn waiting(&self) -> usize {
+        self.partial.iter().map(Bytes::len).sum::<usize>()
+            + self.queue.iter().map(|w| w.packet.len()).sum::<usize>()
+    }
+
+    /// Bytes of the tag in front that QUIC has not got.
+    fn front(&self) -> usize {
+        if self.partial_since.is_some() {
+            return self.partial.iter().map(Bytes::len).sum();
+        }
+        self.queue.front().map_or(0, |w| w.packet.len())
     }
 
     fn clear_queue(&mut self, stats: &mut SenderStats) {
@@ -286,11 +311,13 @@ impl Sender {
 
     /// Drops what is late, then hands as much to QUIC as it takes. Call after pushes, when a stream becomes writable
     /// and when streams become available.
-    pub fn pump(&mut self, now: Instant, conn: &mut Connection) {
+    ///
+    /// With a `pace`, what cannot arrive within the budget any more is dropped before it delays what still can.
+    pub fn pump(&mut self, now: Instant, conn: &mut Connection, pace: Option<Pace>) {
         if self.ended {
             return;
         }
-        self.expire(now, conn);
+        self.expire(now, conn, pace);
         // Without the response head the viewer could do nothing with the rest.
         if !self.write_records(conn) {
             return;
@@ -330,15 +357,40 @@ impl Sender {
         self.records.is_empty()
     }
 
-    fn expire(&mut self, now: Instant, conn: &mut Connection) {
+    fn expire(&mut self, now: Instant, conn: &mut Connection, pace: Option<Pace>) {
         let budget = self.config.budget;
-        let late = |at: Instant| now.saturating_duration_since(at) > budget;
+        let age = |at: Instant| now.saturating_duration_since(at);
+        let late = |at: Instant| age(at) > budget;
+        // How long the path needs for so many bytes after those that QUIC holds.
+        let needs = |bytes: usize| match pace {
+            Some(Pace { rate, held, rtt }) if rate > 0 => {
+                rtt + Duration::from_secs_f64((bytes as u64).saturating_add(held) as f64 / rate as f64)
+            }
+            _ => Duration::ZERO,
+        };
         let overfull = self.stats.queued_bytes > self.config.max_queue;
         let older = self.gops.len().saturating_sub(1);
+        // Estimates count only where something really waits.
+        let jam = budget / 4;
+        let will_be_late = |gop: &Outgoing| {
+            gop.oldest()
+                .is_some_and(|at| late(at) || (age(at) > jam && age(at) + needs(gop.front()) > budget))
+        };
         // What QUIC holds unacknowledged for longer than the budget is late as well.
-        let older_late =
-            self.gops.iter().take(older).any(|g| overfull || late(g.oldest().unwrap_or(g.newest)));
-        if older_late {
+        let older_late = self
+            .gops
+            .iter()
+            .take(older)
+            .any(|g| overfull || will_be_late(g) || (g.oldest().is_none() && late(g.newest)));
+        // A keyframe that would come too late after what waits before it.
+        let jammed = self.gops.iter().take(older).any(|g| g.oldest().is_some_and(|at| age(at) > jam));
+        let key_late = jammed
+            && self.gops.back().is_some_and(|gop| {
+                let ahead: usize = self.gops.iter().take(older).map(Outgoing::waiting).sum();
+                let key = gop.oldest().filter(|_| !gop.key_sent);
+                key.is_some_and(|at| age(at) + needs(ahead + gop.front()) > budget)
+            });
+        if older_late || key_late {
             while self.gops.len() > 1 {
                 let Some(mut gop) = self.gops.pop_front() else { break };
                 gop.clear_queue(&mut self.stats);
@@ -349,7 +401,10 @@ impl Sender {
             }
         }
         if let Some(gop) = self.gops.back_mut()
-            && (overfull || gop.oldest().is_some_and(late))
+            && (overfull
+                || gop
+                    .oldest()
+                    .is_some_and(|at| late(at) || (age(at) > jam && age(at) + needs(gop.front()) > budget)))
         {
             let key = if gop.key_sent || gop.partial_since.is_some() { None } else { gop.queue.pop_front() };
             if !gop.queue.is_empty() {
