@@ -166,7 +166,8 @@ fn one_viewer_more_than_allowed() {
 }
 
 fn register(seed: u64, app_key: Option<AppKey>) -> Vec<CameraEvent> {
-    let mut world = World::with_camera(WorldConfig::new(seed), |camera| camera.servers[0].app_key = app_key);
+    let mut world =
+        World::with_camera(WorldConfig::new(seed), move |camera| camera.servers[0].app_key = app_key.clone());
     let mut config = server_config(seed);
     config.admission = Admission::AppKeys;
     config.app_keys = AppKeys::default();

@@ -195,9 +195,30 @@ impl<M> Handle<M> {
 }
 
 impl<M> WeakHandle<M> {
+    /// Runs `call` on the machine some time later, if it still runs and is not hopelessly behind: for things that
+    /// only save work, like stopping a stream that nobody reads.
+    pub(crate) fn notify_soon(&self, call: impl FnOnce(&mut M, Instant) + Send + 'static) {
+        if let Some(commands) = self.commands.upgrade()
+            && commands.try_send(Command::Call(Box::new(call))).is_err()
+        {
+            tracing::debug!("too busy to tidy up");
+        }
+    }
+
     /// A full handle, if the machine still runs.
     pub fn upgrade(&self) -> Option<Handle<M>> {
         let commands = self.commands.upgrade()?;
         Some(Handle { commands, stats: self.stats.clone(), local: self.local, end: self.end.clone() })
+    }
+}
+
+impl<M> Clone for WeakHandle<M> {
+    fn clone(&self) -> Self {
+        Self {
+            commands: self.commands.clone(),
+            stats: self.stats.clone(),
+            local: self.local,
+            end: self.end.clone(),
+        }
     }
 }

@@ -1,10 +1,20 @@
 //! A camera as an application runs it.
 
+mod app;
+mod files;
+mod listing;
+mod playback;
+mod serve;
+mod voice;
+
+pub use self::app::{Answer, CameraApp, VoiceSink};
+
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use xp2p_proto::camera::{Camera, CameraConfig, CameraEvent, ViewerInfo};
+use xp2p_proto::camera::{Camera, CameraConfig, CameraEvent, MessageError, MessageId, ViewerId, ViewerInfo};
 use xp2p_proto::flv::Tag;
 use xp2p_proto::info::{Host, HostPort, Rights, Xp2pInfo};
 use xp2p_proto::live::PushError;
@@ -31,10 +41,19 @@ fn host_and_port(addr: &HostPort) -> (String, u16) {
 
 struct CameraRole {
     events: async_channel::Sender<CameraEvent>,
+    /// To those who serve requests; the camera's flow control bounds it.
+    requests: async_channel::Sender<CameraEvent>,
 }
 
 impl Role<Camera> for CameraRole {
     fn on_event(&mut self, _machine: &mut Camera, _now: Instant, event: CameraEvent) {
+        if serve::concerns(&event) {
+            // Fails only when the servant is gone, which ends with the camera.
+            let _ = self.requests.try_send(event.clone());
+            if serve::is_internal(&event) {
+                return;
+            }
+        }
         tracing::debug!(?event, "camera");
         // An application that does not listen loses the oldest, and then the channel itself.
         let _ = self.events.force_send(event);
@@ -68,7 +87,22 @@ impl CameraHandle {
         bind: SocketAddr,
         config: CameraConfig,
     ) -> io::Result<(Self, async_channel::Receiver<CameraEvent>)> {
+        Self::spawn_with(runtime, bind, config, Arc::new(()))
+    }
+
+    /// The same with an application that answers commands, has recordings and files, and hears talk.
+    ///
+    /// # Errors
+    ///
+    /// The socket cannot be bound, or the configuration is wrong.
+    pub fn spawn_with<R: Runtime>(
+        runtime: &R,
+        bind: SocketAddr,
+        config: CameraConfig,
+        app: Arc<dyn CameraApp>,
+    ) -> io::Result<(Self, async_channel::Receiver<CameraEvent>)> {
         let (sender, events) = async_channel::bounded(MAX_EVENTS);
+        let (requests, wanted) = async_channel::unbounded();
         let names: Vec<(usize, Vec<(String, u16)>)> = config
             .servers
             .iter()
@@ -78,8 +112,10 @@ impl CameraHandle {
             .collect();
         let handle = Handle::spawn(runtime, &[bind], |_, now| {
             let machine = Camera::new(config, now).map_err(io::Error::other)?;
-            Ok((machine, CameraRole { events: sender }))
+            Ok((machine, CameraRole { events: sender, requests }))
         })?;
+        let context = serve::Context { runtime: runtime.clone(), handle: handle.clone().downgrade(), app };
+        runtime.spawn(Box::pin(serve::serve(context, wanted)));
         for (index, hosts) in names {
             let (runtime2, handle) = (runtime.clone(), handle.clone().downgrade());
             runtime.spawn(Box::pin(async move {
@@ -153,6 +189,20 @@ impl CameraHandle {
     /// [`Gone`].
     pub async fn viewers(&self) -> Result<Vec<ViewerInfo>, Gone> {
         self.handle.call(|camera, _| camera.viewers()).await
+    }
+
+    /// See [`Camera::send_message`]; the reply comes as an event.
+    ///
+    /// # Errors
+    ///
+    /// [`Gone`], and [`MessageError`] inside.
+    pub async fn send_message(
+        &self,
+        viewer: ViewerId,
+        text: String,
+        timeout: Duration,
+    ) -> Result<Result<MessageId, MessageError>, Gone> {
+        self.handle.call(move |camera, now| camera.send_message(now, viewer, &text, timeout)).await
     }
 
     /// See [`Camera::set_epoch`].

@@ -1,0 +1,309 @@
+//! A viewer as an application runs it.
+
+mod download;
+mod routes;
+mod talk;
+
+pub use self::download::{DownloadError, DownloadHandle, Fetched, Progress, partial_path};
+pub use self::routes::{DownloadEvent, ServiceEvent};
+pub use self::talk::{TalkError, TalkHandle};
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use thiserror::Error;
+use xp2p_proto::command::CommandOutcome;
+use xp2p_proto::info::{Host, Xp2pInfo};
+use xp2p_proto::link::{PathInfo, PathTotals};
+use xp2p_proto::request::{Command, Download, Live, Playback, Voice};
+use xp2p_proto::viewer::{
+    MessageKey, Resume, ServiceConfig, ServiceId, StreamKey, StreamStats, Viewer, ViewerConfig, ViewerError,
+};
+
+use self::routes::{SharedRoutes, ViewerRole};
+use crate::handle::{Gone, Handle};
+use crate::player::Hub;
+use crate::runtime::Runtime;
+
+/// Most events that wait for the application; the oldest are dropped then.
+const MAX_EVENTS: usize = 1024;
+
+/// Why a service or stream could not be started.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// No server of the xp2pInfo could be looked up.
+    #[error("cannot look up the camera's server {host}: {error}")]
+    Resolve {
+        /// Its name.
+        host: String,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The viewer refused.
+    #[error(transparent)]
+    Viewer(#[from] ViewerError),
+    /// The viewer has been shut down.
+    #[error(transparent)]
+    Gone(#[from] Gone),
+}
+
+/// A running viewer of any number of cameras. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct ViewerHandle<R> {
+    runtime: R,
+    handle: Handle<Viewer>,
+    routes: SharedRoutes,
+}
+
+/// A service: one camera.
+#[derive(Debug)]
+pub struct Service {
+    /// Its name within the viewer.
+    pub id: ServiceId,
+    /// Its news.
+    pub events: async_channel::Receiver<ServiceEvent>,
+}
+
+impl<R: Runtime> ViewerHandle<R> {
+    /// Runs a viewer on a socket bound to `bind`.
+    ///
+    /// # Errors
+    ///
+    /// The socket cannot be bound, or TLS refuses the key.
+    pub fn spawn(runtime: &R, bind: SocketAddr, config: ViewerConfig) -> io::Result<Self> {
+        let routes = SharedRoutes::default();
+        let role = ViewerRole { routes: routes.clone() };
+        let handle = Handle::spawn(runtime, &[bind], |_, _| {
+            Ok((Viewer::new(config).map_err(io::Error::other)?, role))
+        })?;
+        Ok(Self { runtime: runtime.clone(), handle, routes })
+    }
+
+    /// The handle of the machine, for all that has no method here.
+    pub fn machine(&self) -> &Handle<Viewer> {
+        &self.handle
+    }
+
+    pub(crate) fn runtime(&self) -> &R {
+        &self.runtime
+    }
+
+    /// Begins to connect to a camera. Commands may be sent and streams started at once.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`].
+    pub async fn connect(&self, info: Xp2pInfo) -> Result<Service, StartError> {
+        let servers = self.resolve(&info).await?;
+        let (sender, events) = async_channel::bounded(MAX_EVENTS);
+        let routes = self.routes.clone();
+        let started = self.handle.call(move |viewer, now| {
+            let id = viewer.start_service(now, ServiceConfig { info, servers })?;
+            // In the machine's own task, so that nothing is lost between the start and the first event.
+            routes.lock().events.insert(id, sender);
+            Ok::<_, ViewerError>(id)
+        });
+        Ok(Service { id: started.await??, events })
+    }
+
+    /// Begins to connect to a camera and asks for a live stream at once. Tags go to the hub that is returned.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`].
+    pub async fn watch(&self, info: Xp2pInfo, live: Live) -> Result<(Service, StreamKey, Hub), StartError> {
+        let service = self.connect(info).await?;
+        match self.start_live(service.id, live).await {
+            Ok((stream, hub)) => Ok((service, stream, hub)),
+            Err(e) => {
+                self.stop(service.id).await?;
+                Err(e)
+            }
+        }
+    }
+
+    /// Asks for a live stream on a connection that there is: another quality or channel beside the first, or instead
+    /// of it. Tags go to the hub.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`].
+    pub async fn start_live(&self, service: ServiceId, live: Live) -> Result<(StreamKey, Hub), StartError> {
+        self.stream_into_hub(move |viewer, now| viewer.start_live(now, service, live)).await
+    }
+
+    /// Asks for a recording. Tags go to the hub, with timestamps in milliseconds after its start.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`].
+    pub async fn start_playback(
+        &self,
+        service: ServiceId,
+        playback: Playback,
+    ) -> Result<(StreamKey, Hub), StartError> {
+        self.stream_into_hub(move |viewer, now| viewer.start_playback(now, service, playback)).await
+    }
+
+    async fn stream_into_hub(
+        &self,
+        start: impl FnOnce(&mut Viewer, std::time::Instant) -> Result<StreamKey, ViewerError> + Send + 'static,
+    ) -> Result<(StreamKey, Hub), StartError> {
+        let hub = Hub::default();
+        let (routes, stream_hub) = (self.routes.clone(), hub.clone());
+        let started = self.handle.call(move |viewer, now| {
+            let stream = start(viewer, now)?;
+            routes.lock().hubs.insert(stream, stream_hub);
+            Ok::<_, ViewerError>(stream)
+        });
+        Ok((started.await??, hub))
+    }
+
+    /// Sends a command and waits for its end, at most for `timeout` (`None`: 7.5 s).
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] when it could not be sent; its own end is in the result.
+    pub async fn command(
+        &self,
+        service: ServiceId,
+        command: Command,
+        timeout: Option<Duration>,
+    ) -> Result<CommandOutcome, StartError> {
+        let (sender, end) = async_channel::bounded(1);
+        let routes = self.routes.clone();
+        let sent = self.handle.call(move |viewer, now| {
+            let key = viewer.send_command(now, service, command, timeout)?;
+            routes.lock().commands.insert(key, sender);
+            Ok::<_, ViewerError>(())
+        });
+        sent.await??;
+        let stopped = CommandOutcome::Error { errmsg: "the service was stopped".to_owned() };
+        Ok(end.recv().await.unwrap_or(stopped))
+    }
+
+    /// Fetches a file piece by piece; [`download_to`](Self::download_to) does it into a file.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`].
+    pub async fn download(
+        &self,
+        service: ServiceId,
+        download: Download,
+        resume: Resume,
+    ) -> Result<DownloadHandle, StartError> {
+        // The window of the download bounds it.
+        let (sender, events) = async_channel::unbounded();
+        let routes = self.routes.clone();
+        let started = self.handle.call(move |viewer, now| {
+            let stream = viewer.start_download(now, service, download, resume)?;
+            routes.lock().downloads.insert(stream, sender);
+            Ok::<_, ViewerError>(stream)
+        });
+        Ok(DownloadHandle { key: started.await??, handle: self.handle.clone(), events })
+    }
+
+    /// Begins to talk to a camera.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`].
+    pub async fn talk(&self, service: ServiceId, voice: Voice) -> Result<TalkHandle, StartError> {
+        // A handful of events at most.
+        let (sender, events) = async_channel::unbounded();
+        let routes = self.routes.clone();
+        let started = self.handle.call(move |viewer, now| {
+            let stream = viewer.start_voice(now, service, voice)?;
+            routes.lock().talks.insert(stream, sender);
+            Ok::<_, ViewerError>(stream)
+        });
+        let key = started.await??;
+        Ok(TalkHandle { key, handle: self.handle.clone(), events, over: false.into() })
+    }
+
+    /// Answers a message of a camera. Returns whether it still waited.
+    ///
+    /// # Errors
+    ///
+    /// [`Gone`].
+    pub async fn reply_message(&self, message: MessageKey, reply: impl Into<Bytes>) -> Result<bool, Gone> {
+        let reply = reply.into();
+        self.handle.call(move |viewer, _| viewer.reply_message(message, reply)).await
+    }
+
+    /// Ends one stream.
+    ///
+    /// # Errors
+    ///
+    /// [`Gone`].
+    pub async fn stop_stream(&self, stream: StreamKey) -> Result<(), Gone> {
+        self.handle.call(move |viewer, _| viewer.stop_stream(stream)).await?;
+        self.routes.lock().forget_stream(stream);
+        Ok(())
+    }
+
+    async fn resolve(&self, info: &Xp2pInfo) -> Result<Vec<SocketAddr>, StartError> {
+        let mut addrs = Vec::new();
+        let mut failed = None;
+        for addr in info.servers().iter().flat_map(|s| &s.addrs) {
+            match (&addr.host, addr.socket_addr()) {
+                (_, Some(addr)) => addrs.push(addr),
+                (Host::Name(name), None) => match self.runtime.resolve(name.to_string(), addr.port).await {
+                    Ok(found) => addrs.extend(found),
+                    Err(error) => failed = Some(StartError::Resolve { host: name.to_string(), error }),
+                },
+                (Host::Ip(_), None) => {}
+            }
+        }
+        match failed {
+            Some(error) if addrs.is_empty() => Err(error),
+            _ => Ok(addrs),
+        }
+    }
+
+    /// Ends a service.
+    ///
+    /// # Errors
+    ///
+    /// [`Gone`].
+    pub async fn stop(&self, id: ServiceId) -> Result<(), Gone> {
+        self.handle.call(move |viewer, now| viewer.stop_service(now, id)).await?;
+        self.routes.lock().forget(id);
+        Ok(())
+    }
+
+    /// Paths, bytes by path, and counters of a stream.
+    ///
+    /// # Errors
+    ///
+    /// [`Gone`].
+    pub async fn status(&self, stream: StreamKey) -> Result<ViewStatus, Gone> {
+        self.handle
+            .call(move |viewer, _| ViewStatus {
+                paths: viewer.paths(stream.service),
+                totals: viewer.totals(stream.service),
+                stats: viewer.stream_stats(stream),
+            })
+            .await
+    }
+
+    /// Says goodbye to all cameras.
+    pub async fn shutdown(&self) {
+        self.handle.shutdown().await;
+    }
+}
+
+/// A stream as it is now.
+#[derive(Debug, Clone, Default)]
+pub struct ViewStatus {
+    /// Paths to the camera.
+    pub paths: Vec<PathInfo>,
+    /// Bytes by kind of path.
+    pub totals: PathTotals,
+    /// Counters; `None` after the stream has ended.
+    pub stats: Option<StreamStats>,
+}
