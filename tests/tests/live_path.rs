@@ -52,7 +52,7 @@ fn a_viewer_that_stops_is_forgotten_by_the_camera() {
         assert_eq!(world.sim.with(world.camera, |c, _| c.watching()), 0);
         world.sim.with(world.viewer, |v, now| v.stop_service(now, key.service));
         world.run(Duration::from_secs(2));
-        let events = world.sim.events(world.camera);
+        let events = &world.app.events;
         assert!(events.iter().any(|e| matches!(e, CameraEvent::LiveStopped { .. })), "{events:?}");
         assert!(events.iter().any(|e| matches!(e, CameraEvent::ViewerGone { .. })), "{events:?}");
         assert_eq!(world.sim.with(world.camera, |c, _| c.viewers().len()), 0);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use noq_proto::congestion::ControllerMetrics;
 
 use super::config::CameraConfig;
 use super::event::{CameraEvent, MessageId, RequestId, ViewerId, ViewerInfo, Watermark};
@@ -30,7 +31,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Least bytes that QUIC may hold unacknowledged for one viewer.
 const MIN_SEND_WINDOW: u64 = 16 * 1024;
 /// How much more than a round trip's worth QUIC may hold for one viewer.
-const MAX_HELD: Duration = Duration::from_millis(250);
+const MAX_HELD: Duration = Duration::from_millis(400);
+/// How long a new stream may learn what its path takes.
+const LEARNING: Duration = Duration::from_secs(1);
 /// Latency budgets that viewers may ask for.
 const BUDGETS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(10);
 
@@ -80,6 +83,7 @@ struct Live {
     request: LiveRequest,
     sender: Sender,
     grant: Grant,
+    since: Instant,
 }
 
 #[derive(Debug)]
@@ -169,7 +173,7 @@ impl Session {
     }
 
     fn bandwidth(&self, link: &mut Link) -> Option<u64> {
-        path_state(link, self.conn).1
+        path_state(link, self.conn)?.bandwidth_estimate
     }
 
     pub(super) fn conn(&self) -> ConnId {
@@ -424,7 +428,7 @@ impl Session {
             requester: request.requester.clone(),
             user_args: request.user_args.clone(),
         });
-        self.lives.insert(stream, Live { feed: index, request, sender, grant });
+        self.lives.insert(stream, Live { feed: index, request, sender, grant, since: context.now });
         Ok(())
     }
 
@@ -647,15 +651,23 @@ impl Session {
     pub(super) fn pump(&mut self, now: Instant, link: &mut Link, events: &mut VecDeque<CameraEvent>) {
         // Pictures wait here, where they can be dropped, and not in QUIC, where they cannot: it gets enough to fill
         // the path and to find out whether the path takes more.
-        let (window, rate) = path_state(link, self.conn);
+        let path = path_state(link, self.conn);
+        let window = path.as_ref().map_or(0, |p| p.congestion_window);
         let rtt = link.rtt(self.conn).unwrap_or_default();
         let mut held = window.saturating_mul(2);
-        if let Some(bits) = rate {
+        // At first the estimate is that of a handshake, and the first picture must not wait for a better one.
+        let known = self.lives.values().all(|l| now.saturating_duration_since(l.since) > LEARNING);
+        if let Some(rate) = path.as_ref().and_then(|p| p.bandwidth_estimate).filter(|_| known) {
             // The window alone may be far more than a slow path takes in the time that a viewer waits.
-            held = held.min((bits as f64 / 8.0 * (rtt + MAX_HELD).as_secs_f64()) as u64);
+            let rate = rate / 8;
+            held = held.min((rate as f64 * (rtt + MAX_HELD).as_secs_f64()) as u64);
         }
         let held = held.max(MIN_SEND_WINDOW);
-        let pace = rate.map(|bits| Pace { rate: bits / 8, held: held.saturating_sub(window), rtt });
+        let pace = path.as_ref().and_then(|p| p.bandwidth_estimate).map(|bits| Pace {
+            rate: bits / 8,
+            held: held.saturating_sub(window),
+            rtt,
+        });
         self.wake = None;
         let Some(quic) = link.quic(self.conn) else { return };
         quic.set_send_window(held);
@@ -781,12 +793,11 @@ impl Session {
     }
 }
 
-/// Congestion window in bytes and estimated rate in bits per second of the best path.
-fn path_state(link: &mut Link, conn: ConnId) -> (u64, Option<u64>) {
-    let Some(quic) = link.quic(conn) else { return (0, None) };
+/// What congestion control knows of the best path.
+fn path_state(link: &mut Link, conn: ConnId) -> Option<ControllerMetrics> {
+    let quic = link.quic(conn)?;
     let metrics = quic.paths().into_iter().filter_map(|path| Some(quic.congestion_state(path)?.metrics()));
-    let best = metrics.max_by_key(|m| m.congestion_window);
-    best.map_or((0, None), |m| (m.congestion_window, m.bandwidth_estimate))
+    metrics.max_by_key(|m| m.congestion_window)
 }
 
 fn stopped_event(viewer: ViewerId, live: &Live) -> CameraEvent {

@@ -372,9 +372,10 @@ impl Sender {
         let older = self.gops.len().saturating_sub(1);
         // Estimates count only where something really waits.
         let jam = budget / 4;
+        // And they are rough.
+        let aim = budget - budget / 8;
         let will_be_late = |gop: &Outgoing| {
-            gop.oldest()
-                .is_some_and(|at| late(at) || (age(at) > jam && age(at) + needs(gop.front()) > budget))
+            gop.oldest().is_some_and(|at| late(at) || (age(at) > jam && age(at) + needs(gop.front()) > aim))
         };
         // What QUIC holds unacknowledged for longer than the budget is late as well.
         let older_late = self
@@ -388,7 +389,7 @@ impl Sender {
             && self.gops.back().is_some_and(|gop| {
                 let ahead: usize = self.gops.iter().take(older).map(Outgoing::waiting).sum();
                 let key = gop.oldest().filter(|_| !gop.key_sent);
-                key.is_some_and(|at| age(at) + needs(ahead + gop.front()) > budget)
+                key.is_some_and(|at| age(at) + needs(ahead + gop.front()) > aim)
             });
         if older_late || key_late {
             while self.gops.len() > 1 {
@@ -404,7 +405,7 @@ impl Sender {
             && (overfull
                 || gop
                     .oldest()
-                    .is_some_and(|at| late(at) || (age(at) > jam && age(at) + needs(gop.front()) > budget)))
+                    .is_some_and(|at| late(at) || (age(at) > jam && age(at) + needs(gop.front()) > aim)))
         {
             let key = if gop.key_sent || gop.partial_since.is_some() { None } else { gop.queue.pop_front() };
             if !gop.queue.is_empty() {
