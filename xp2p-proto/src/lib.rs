@@ -19,4 +19,5 @@ pub mod request;
 pub mod server;
 pub mod stun;
 pub mod viewer;
+pub mod voice;
 pub mod wire;
