@@ -14,7 +14,8 @@ use clap::{Args, Parser, Subcommand};
 #[command(after_help = "Start here: `xp2p demo` shows a server, a camera and a viewer on this machine.\n\n\
     Secrets (XP2PINFO, ID:SECRET) are best given as @FILE or - (standard input), so that they show neither in the \
     process list nor in the shell's history.\n\n\
-    Exit codes: 0 success, 1 failure (of `view`: no video arrived), 64 wrong usage.")]
+    Exit codes: 0 success, 1 failure (of `view`: no video arrived), 64 wrong usage. Of `command` and its shortcuts: \
+    1 the camera refuses, 2 it cannot be asked, 3 it does not answer in time.")]
 pub(crate) struct Cli {
     /// Log more: -v what happens, -vv every connection, -vvv every packet. XP2P_LOG sets a filter.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -31,6 +32,15 @@ pub(crate) enum Command {
     Keygen(Keygen),
     Camera(Box<Camera>),
     View(View),
+    Playback(Playback),
+    Download(Download),
+    Talk(Talk),
+    Command(SendCommand),
+    Status(Ask),
+    Records(Records),
+    Files(Files),
+    Ptz(Ptz),
+    Message(Message),
     Info(Info),
     Share(Share),
     Revoke(Revoke),
@@ -132,7 +142,204 @@ pub(crate) struct Camera {
     /// When the printed xp2pInfo expires, for example 24h or 30d. Without it never.
     #[arg(long, value_name = "TIME")]
     pub(crate) expires: Option<String>,
+    /// Offer the recordings in this directory: FLV files named by their start, like 2026-11-24T02-04-30Z.flv; those of
+    /// channel 1 in `ch1`, and so on.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) records: Option<PathBuf>,
+    /// Also record there what is shown.
+    #[arg(long, requires = "records")]
+    pub(crate) record: bool,
+    /// Most bytes of recordings, like 500M or 4G; the oldest go first.
+    #[arg(long, value_name = "SIZE", default_value = "4G", requires = "record")]
+    pub(crate) record_cap: String,
+    /// Let viewers talk, and store what they say: one WAV or FLV file per talk, numbered from the second on. `-`: raw
+    /// 16-bit sound (or FLV, if it is AAC) on standard output; the xp2pInfo is then printed on standard error.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) voice_out: Option<PathBuf>,
+    /// Run this for each command that the camera does not know itself: it gets the request line on standard input,
+    /// and what it prints is the answer. Exit code other than 0: the command is refused.
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) on_command: Option<String>,
+    /// Send each line of standard input to all who watch, as a message.
+    #[arg(long)]
+    pub(crate) messages: bool,
+    /// Lower the encoder's bit rate while viewers cannot take it. Only for inputs that are encoded here: lavfi: and
+    /// /dev/video devices.
+    #[arg(long)]
+    pub(crate) adaptive: bool,
+    /// Most apps that use the camera in any way at a time.
+    #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) max_apps: u16,
     /// Print one JSON object per event on standard error.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which camera, and how long to wait for it.
+#[derive(Debug, Args)]
+pub(crate) struct Ask {
+    /// The camera's xp2pInfo, better as @FILE or - (standard input).
+    #[arg(value_name = "XP2PINFO", env = "XP2P_INFO", hide_env_values = true)]
+    pub(crate) info: String,
+    /// Channel of a recorder with several cameras.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) channel: u32,
+    /// How long to wait for the answer, in milliseconds.
+    #[arg(long, default_value_t = 7500, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    pub(crate) timeout: u64,
+    /// Print the camera's JSON reply instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Send a command and print the camera's reply.
+///
+/// Example: xp2p command @camera.info 'action=inner_define&channel=0&cmd=get_device_st&type=live'
+#[derive(Debug, Args)]
+pub(crate) struct SendCommand {
+    /// The camera's xp2pInfo, better as @FILE or - (standard input).
+    #[arg(value_name = "XP2PINFO", env = "XP2P_INFO", hide_env_values = true)]
+    pub(crate) info: String,
+    /// action=inner_define|user_define&channel=N&cmd=..., values percent-encoded.
+    #[arg(value_name = "COMMAND")]
+    pub(crate) command: String,
+    /// How long to wait for the answer, in milliseconds.
+    #[arg(long, default_value_t = 7500, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    pub(crate) timeout: u64,
+}
+
+/// Show what the camera has recorded.
+#[derive(Debug, Args)]
+pub(crate) struct Records {
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+    /// From then: unix seconds, or like 2026-11-24T02:04:30Z or 2026-11-24T02:04 (local time). Default: a day ago.
+    #[arg(long, value_name = "T")]
+    pub(crate) start: Option<String>,
+    /// Until then. Default: now.
+    #[arg(long, value_name = "T")]
+    pub(crate) end: Option<String>,
+    /// Show the days of this month that have recordings instead, like 202611.
+    #[arg(long, value_name = "YYYYMM", conflicts_with_all = ["start", "end"])]
+    pub(crate) month: Option<String>,
+}
+
+/// List the camera's files, to download them.
+#[derive(Debug, Args)]
+pub(crate) struct Files {
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+    /// From then: unix seconds, or like 2026-11-24T02:04:30Z or 2026-11-24T02:04 (local time). Default: a day ago.
+    #[arg(long, value_name = "T")]
+    pub(crate) start: Option<String>,
+    /// Until then. Default: now.
+    #[arg(long, value_name = "T")]
+    pub(crate) end: Option<String>,
+    /// Pictures instead of recordings.
+    #[arg(long)]
+    pub(crate) pictures: bool,
+}
+
+/// Turn the camera. It turns until `release`.
+#[derive(Debug, Args)]
+pub(crate) struct Ptz {
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+    /// Where to.
+    #[arg(value_name = "up|down|left|right|release")]
+    pub(crate) direction: String,
+}
+
+/// Send a text of your own to the camera (a user-defined command) and print its reply.
+#[derive(Debug, Args)]
+pub(crate) struct Message {
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+    /// The text.
+    #[arg(value_name = "TEXT")]
+    pub(crate) text: String,
+}
+
+/// Watch a recording. Prints a local URL that a player opens.
+#[derive(Debug, Args)]
+pub(crate) struct Playback {
+    /// The camera's xp2pInfo, better as @FILE or - (standard input).
+    #[arg(value_name = "XP2PINFO", env = "XP2P_INFO", hide_env_values = true)]
+    pub(crate) info: String,
+    /// Channel of a recorder with several cameras.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) channel: u32,
+    /// From then: unix seconds, or like 2026-11-24T02:04:30Z or 2026-11-24T02:04 (local time).
+    #[arg(long, value_name = "T")]
+    pub(crate) start: String,
+    /// Until then, at least 5 seconds later.
+    #[arg(long, value_name = "T")]
+    pub(crate) end: String,
+    /// Begin so many milliseconds after the start.
+    #[arg(long, value_name = "MS")]
+    pub(crate) seek: Option<u64>,
+    /// Where players connect to.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// Record to a file, or - for standard output.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print one JSON object per event on standard output, a summary last.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Download a file of the camera (see `files`), checked against the camera's own digest.
+///
+/// It goes on by itself when the connection is lost, the camera restarts or the network changes.
+#[derive(Debug, Args)]
+pub(crate) struct Download {
+    /// The camera's xp2pInfo, better as @FILE or - (standard input).
+    #[arg(value_name = "XP2PINFO", env = "XP2P_INFO", hide_env_values = true)]
+    pub(crate) info: String,
+    /// Its name, as `files` shows it.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Channel of a recorder with several cameras.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) channel: u32,
+    /// Where to write it. Default: the last part of its name, here. Until it is whole it is FILE.part.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Keep what an earlier attempt has left in FILE.part.
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Give up when the camera was not reached for so many seconds.
+    #[arg(long, default_value_t = 60, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) patience: u64,
+    /// Print one JSON object per event on standard output, a summary last.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Talk to the camera.
+#[derive(Debug, Args)]
+pub(crate) struct Talk {
+    /// The camera's xp2pInfo, better as @FILE or - (standard input).
+    #[arg(value_name = "XP2PINFO", env = "XP2P_INFO", hide_env_values = true)]
+    pub(crate) info: String,
+    /// What to say: a WAV file (16 bit), an FLV file (AAC and others go as they are), or raw 16-bit sound; - for
+    /// standard input.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) input: PathBuf,
+    /// Channel of a recorder with several cameras.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) channel: u32,
+    /// What the call carries: audio or video.
+    #[arg(long, default_value = "audio", value_name = "TYPE")]
+    pub(crate) calltype: String,
+    /// How sound that is not FLV travels: pcm, alaw or mulaw (these two only at 8000 Hz, one channel).
+    #[arg(long, default_value = "pcm", value_name = "CODEC")]
+    pub(crate) codec: String,
+    /// Samples per second of raw sound.
+    #[arg(long, default_value_t = 8000, value_name = "HZ")]
+    pub(crate) rate: u32,
+    /// Print one JSON object per event on standard output.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -1,14 +1,18 @@
 //! `xp2p camera`.
 
+use std::io::BufRead as _;
 use std::num::NonZeroU64;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 use xp2p_driver::camera::CameraHandle;
+use xp2p_driver::records::{Recorder, RecorderConfig, RecordsDir, Storage};
 use xp2p_driver::runtime::sleep;
 use xp2p_driver::source::{Sink, Source, SourceEvent, SourceSpec};
 use xp2p_proto::camera::{CameraConfig, CameraEvent, CameraServer, MAX_SERVERS};
+use xp2p_proto::command::CommandOutcome;
 use xp2p_proto::info::{Rights, ServerSpec};
 use xp2p_proto::keys::KeyFile;
 use xp2p_proto::link::Entropy;
@@ -16,7 +20,11 @@ use xp2p_proto::register::AppKey;
 use xp2p_proto::request::Quality;
 use xp2p_smol::Smol;
 
+use crate::adapt::Adapter;
 use crate::args::Camera;
+use crate::hook::App;
+use crate::voice_out::VoiceOut;
+use crate::when::{self, usage};
 use crate::{keyfile, known, output, secret, share, stop};
 
 /// How often the key file is looked at, for a revocation. Sessions end within 5 s of it.
@@ -25,21 +33,54 @@ const REVOCATION_CHECK: Duration = Duration::from_secs(1);
 enum News {
     Camera(CameraEvent),
     Source(SourceEvent),
+    App(&'static str, String),
+    Message(String),
     CheckKey,
     Stop,
+}
+
+/// How long a message waits for an answer of a viewer.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Writes the live feed to the directory of recordings. It outlives its source, which may be started anew.
+#[derive(Clone)]
+pub(crate) struct Recording(Arc<Mutex<Recorder>>);
+
+impl Recording {
+    fn push(&self, tag: &xp2p_proto::flv::Tag) -> std::io::Result<()> {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let at = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).push(at, tag)
+    }
+
+    fn finish(&self) -> std::io::Result<()> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).finish()
+    }
 }
 
 /// Pushes what a source gives to a camera. Also returns what the source complains about.
 pub(crate) fn feed(
     camera: &CameraHandle,
     source: &SourceSpec,
+    recording: Option<Recording>,
 ) -> Result<(Source, async_channel::Receiver<SourceEvent>)> {
     let (sender, troubles) = async_channel::bounded(16);
     let camera = camera.clone();
+    let mut recording_fails = false;
     let sink: Sink = Box::new(move |event| match event {
-        SourceEvent::Tag(tag) => camera
-            .push_blocking(0, Quality::High, tag, |e| tracing::debug!("a tag was left out: {e}"))
-            .is_ok(),
+        SourceEvent::Tag(tag) => {
+            if let Some(Err(e)) = recording.as_ref().map(|r| r.push(&tag)) {
+                // Once per trouble: a full disk would say so 25 times a second.
+                if !std::mem::replace(&mut recording_fails, true) {
+                    let _ = sender.force_send(SourceEvent::Trouble(format!("cannot record: {e}")));
+                }
+            } else {
+                recording_fails = false;
+            }
+            camera
+                .push_blocking(0, Quality::High, tag, |e| tracing::debug!("a tag was left out: {e}"))
+                .is_ok()
+        }
         other => {
             // Nobody listens any more: the program is about to end.
             let _ = sender.force_send(other);
@@ -90,7 +131,51 @@ fn servers(args: &Camera) -> Result<Vec<CameraServer>> {
         .collect()
 }
 
+/// The directory of recordings, and what writes to it.
+fn records(args: &Camera) -> Result<(Option<Arc<dyn Storage>>, Option<Recording>)> {
+    let Some(dir) = &args.records else { return Ok((None, None)) };
+    let mut recording = None;
+    if args.record {
+        let cap = when::size(&args.record_cap)?;
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let config = RecorderConfig { cap, ..RecorderConfig::default() };
+        recording = Some(Recording(Arc::new(Mutex::new(Recorder::new(dir, 0, config)))));
+    }
+    let storage: Arc<dyn Storage> = Arc::new(RecordsDir::open(dir)?);
+    Ok((Some(storage), recording))
+}
+
+/// Lines of standard input, read on a thread of their own. Ends with the program.
+fn lines() -> Result<async_channel::Receiver<String>> {
+    let (sender, lines) = async_channel::bounded(16);
+    std::thread::Builder::new().name("xp2p messages".to_owned()).spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if !line.is_empty() && sender.send_blocking(line).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(lines)
+}
+
+/// Sends a text to all who watch, play or talk.
+async fn broadcast(camera: &CameraHandle, json: bool, text: &str) -> Result<()> {
+    for viewer in camera.viewers().await? {
+        let sent = camera.send_message(viewer.viewer, text.to_owned(), MESSAGE_TIMEOUT).await?;
+        if let Err(e) = sent {
+            let id = viewer.viewer.to_string();
+            say(json, &json!({"event": "message-failed", "viewer": id, "reason": e.to_string()}), || {
+                format!("no message to viewer {id}: {e}")
+            });
+        }
+    }
+    Ok(())
+}
+
 pub(crate) async fn run(args: &Camera) -> Result<()> {
+    if args.messages && args.input == "-" {
+        return Err(usage("standard input is the source already; --messages needs another --input"));
+    }
     let mut key = keyfile::load(&args.key)?;
     let servers = servers(args)?;
     let names: Vec<String> = servers
@@ -104,17 +189,52 @@ pub(crate) async fn run(args: &Camera) -> Result<()> {
     config.product = args.product.clone();
     config.name = args.name.clone();
     config.max_viewers = usize::from(args.max_viewers);
-    config.max_connections = config.max_viewers * 2 + 32;
+    config.max_connect_num = usize::from(args.max_apps).max(config.max_viewers);
+    config.max_connections = config.max_connect_num * 2 + 32;
+    let (storage, recording) = records(args)?;
+    let voice = args.voice_out.as_deref().map(VoiceOut::new);
+    config.talk = voice.is_some();
+    let info_on_stderr = voice.as_ref().is_some_and(VoiceOut::is_stdout);
+    let spec = SourceSpec::parse(&args.input);
+    if args.adaptive && spec.at_rate(crate::adapt::FULL_KBIT).is_none() {
+        return Err(usage(
+            "--adaptive needs an input that is encoded here: lavfi:... or /dev/video...; this one comes encoded",
+        ));
+    }
+    let mut adapter = args.adaptive.then(|| Adapter::new(Instant::now()));
+    let at_rate = |adapter: &Option<Adapter>| {
+        adapter.as_ref().and_then(|a| spec.at_rate(a.kbit())).unwrap_or_else(|| spec.clone())
+    };
     let signals = stop::signals()?;
-    let (camera, events) = CameraHandle::spawn(&Smol, args.bind, config)?;
+    let (news_sender, news) = async_channel::bounded(64);
+    let app =
+        App { storage, voice, program: args.on_command.clone(), news: news_sender, running: Arc::default() };
+    let (camera, events) = CameraHandle::spawn_with(&Smol, args.bind, config, Arc::new(app))?;
     set_serial(&camera, &key).await?;
-    let (source, troubles) = feed(&camera, &SourceSpec::parse(&args.input))?;
+    let messages = if args.messages { Some(lines()?) } else { None };
+    let (mut source, mut troubles) = feed(&camera, &at_rate(&adapter), recording.clone())?;
     let mut shown = false;
     let result = loop {
         let next = futures_lite::future::or(
-            futures_lite::future::or(async { events.recv().await.map_or(News::Stop, News::Camera) }, async {
-                troubles.recv().await.map_or(News::Stop, News::Source)
-            }),
+            futures_lite::future::or(
+                futures_lite::future::or(
+                    async { events.recv().await.map_or(News::Stop, News::Camera) },
+                    async { troubles.recv().await.map_or(News::Stop, News::Source) },
+                ),
+                futures_lite::future::or(
+                    async { news.recv().await.map_or(News::Stop, |(kind, text)| News::App(kind, text)) },
+                    async {
+                        match messages.as_ref().map(|m| m.recv()) {
+                            Some(line) => match line.await {
+                                Ok(line) => News::Message(line),
+                                // Standard input is over; the camera goes on.
+                                Err(_) => std::future::pending().await,
+                            },
+                            None => std::future::pending().await,
+                        }
+                    },
+                ),
+            ),
             futures_lite::future::or(
                 async {
                     sleep(&Smol, REVOCATION_CHECK).await;
@@ -127,8 +247,13 @@ pub(crate) async fn run(args: &Camera) -> Result<()> {
                 },
             ),
         );
+        let mut change = None;
         match next.await {
             News::Stop => break Ok(()),
+            News::App(kind, text) => {
+                say(args.json, &json!({"event": kind, "text": text}), || format!("{kind}: {text}"));
+            }
+            News::Message(text) => broadcast(&camera, args.json, &text).await?,
             News::CheckKey => match keyfile::load(&args.key) {
                 Ok(now) if now.secret.public() == key.secret.public() && now.epoch > key.epoch => {
                     key = now;
@@ -137,7 +262,7 @@ pub(crate) async fn run(args: &Camera) -> Result<()> {
                     say(args.json, &json!({"event": "revoked", "epoch": key.epoch}), || {
                         "all older xp2pInfos are void; this is the new one:".to_owned()
                     });
-                    shown = show_info(&camera, &sharing).await?;
+                    shown = show_info(&camera, &sharing, info_on_stderr).await?;
                 }
                 Ok(_) => {}
                 Err(e) => tracing::warn!("the key file cannot be read at this moment: {e:#}"),
@@ -168,13 +293,31 @@ pub(crate) async fn run(args: &Camera) -> Result<()> {
                 }
                 let registered = matches!(event, CameraEvent::Registered { .. });
                 report(args.json, &names, &event);
+                if let (Some(adapter), CameraEvent::Congestion { watermark, bandwidth, .. }) =
+                    (&mut adapter, &event)
+                {
+                    change = adapter.congestion(Instant::now(), *watermark, *bandwidth);
+                }
                 if registered && !shown {
-                    shown = show_info(&camera, &sharing).await?;
+                    shown = show_info(&camera, &sharing, info_on_stderr).await?;
                 }
             }
         }
+        let change = change.or_else(|| adapter.as_mut().and_then(|a| a.tick(Instant::now())));
+        if let Some(kbit) = change {
+            say(args.json, &json!({"event": "bitrate", "kbit": kbit}), || {
+                format!("the encoder gives {kbit} kbit/s now")
+            });
+            // The new encoder's times begin anew, like its parameter sets.
+            drop(source);
+            camera.machine().call(|camera, _| camera.restart_feed(0, Quality::High)).await?;
+            (source, troubles) = feed(&camera, &at_rate(&adapter), recording.clone())?;
+        }
     };
     drop(source);
+    if let Some(recording) = recording {
+        recording.finish().context("cannot record")?;
+    }
     camera.shutdown().await;
     result
 }
@@ -186,10 +329,13 @@ async fn set_serial(camera: &CameraHandle, key: &KeyFile) -> Result<()> {
 }
 
 /// Prints the xp2pInfo once all servers have told their keys.
-async fn show_info(camera: &CameraHandle, sharing: &Sharing) -> Result<bool> {
+async fn show_info(camera: &CameraHandle, sharing: &Sharing, on_stderr: bool) -> Result<bool> {
     let info = camera.xp2p_info(sharing.rights, sharing.expiry).await?;
-    if let Some(info) = &info {
-        output::line(&info.to_text());
+    match &info {
+        // Standard output is for what viewers say.
+        Some(info) if on_stderr => eprintln!("{}", info.to_text()),
+        Some(info) => output::line(&info.to_text()),
+        None => {}
     }
     Ok(info.is_some())
 }
@@ -248,6 +394,50 @@ fn report(json: bool, servers: &[String], event: &CameraEvent) {
                 json,
                 &json!({"event": "path", "viewer": viewer.to_string(), "link": crate::view::link_name(*kind)}),
                 || format!("viewer {viewer} is reached {}", crate::view::link_words(*kind)),
+            );
+        }
+        CameraEvent::MessageReply { viewer, outcome, .. } => {
+            let text = match outcome {
+                CommandOutcome::Success { data } => String::from_utf8_lossy(data).into_owned(),
+                other => other.kind().to_owned(),
+            };
+            say(
+                json,
+                &json!({"event": "message-reply", "viewer": viewer.to_string(), "result": outcome.kind(), "text": text}),
+                || format!("viewer {viewer} answers: {text}"),
+            );
+        }
+        CameraEvent::DownloadWanted { request, download } => {
+            let viewer = request.viewer().to_string();
+            say(
+                json,
+                &json!({"event": "download", "viewer": viewer, "file": download.file_name,
+                        "offset": download.offset}),
+                || format!("viewer {viewer} downloads {} from byte {}", download.file_name, download.offset),
+            );
+        }
+        CameraEvent::PlaybackWanted { request, playback } => {
+            let viewer = request.viewer().to_string();
+            say(
+                json,
+                &json!({"event": "playback", "viewer": viewer, "start": playback.start_time,
+                        "end": playback.end_time}),
+                || format!("viewer {viewer} watches a recording"),
+            );
+        }
+        CameraEvent::VoiceEnded { request, complete } => {
+            let viewer = request.viewer().to_string();
+            say(json, &json!({"event": "voice-ended", "viewer": viewer, "complete": complete}), || {
+                format!("viewer {viewer} has {}", if *complete { "said everything" } else { "hung up" })
+            });
+        }
+        CameraEvent::Congestion { viewer, watermark, queued, bandwidth } => {
+            let mark = format!("{watermark:?}").to_lowercase();
+            say(
+                json,
+                &json!({"event": "congestion", "viewer": viewer.to_string(), "level": mark, "queued": queued,
+                        "bandwidth": bandwidth}),
+                || format!("{} KB wait for viewer {viewer} ({mark})", queued / 1000),
             );
         }
         _ => {}

@@ -81,7 +81,7 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
         Some(path) => SourceSpec::parse(&path.to_string_lossy()),
         None => SourceSpec::Memory(CLIP.into()),
     };
-    let (_source, _troubles) = camera::feed(&camera, &source)?;
+    let (_source, _troubles) = camera::feed(&camera, &source, None)?;
     wait_registered(&camera_events).await?;
     let info = camera.xp2p_info(Rights::ALL, None).await?.context("the server has told no key")?;
     say(

@@ -1,20 +1,31 @@
 //! The xp2p program.
 
+mod adapt;
 mod args;
 mod camera;
+mod command;
 mod demo;
+mod download;
+mod hook;
 mod info;
 mod keyfile;
 mod known;
+mod listing;
 mod log;
 mod output;
+mod playback;
 mod probe;
+mod record;
 mod secret;
 mod server;
+mod session;
 mod share;
 mod stop;
+mod talk;
 mod time;
 mod view;
+mod voice_out;
+mod when;
 
 use std::process::ExitCode;
 
@@ -39,27 +50,50 @@ fn main() -> ExitCode {
     };
     log::init(cli.verbose);
     match run(&cli.command) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(FAILURE),
+        Ok(code) => ExitCode::from(code),
         Err(e) => {
             eprintln!("error: {e:#}");
-            ExitCode::from(FAILURE)
+            ExitCode::from(if e.is::<when::Usage>() { USAGE } else { failure(&cli.command) })
         }
     }
 }
 
-/// Whether the command did what it is for.
-fn run(command: &Command) -> Result<bool> {
+/// What "it did not work" is for a command.
+fn failure(command: &Command) -> u8 {
     match command {
-        Command::Demo(args) => return futures_lite::future::block_on(demo::run(args)),
-        Command::View(args) => return futures_lite::future::block_on(view::run(args)),
-        Command::Server(args) => futures_lite::future::block_on(server::run(args))?,
-        Command::Camera(args) => futures_lite::future::block_on(camera::run(args))?,
-        Command::Keygen(args) => share::keygen(args)?,
-        Command::Info(args) => info::run(args)?,
-        Command::Share(args) => share::share(args)?,
-        Command::Revoke(args) => share::revoke(args)?,
-        Command::Probe(args) => return futures_lite::future::block_on(probe::run(args)),
+        // Their 1 says that the camera refused; 2 that it could not be asked.
+        Command::Command(_)
+        | Command::Status(_)
+        | Command::Records(_)
+        | Command::Files(_)
+        | Command::Ptz(_)
+        | Command::Message(_) => command::ERROR,
+        _ => FAILURE,
     }
-    Ok(true)
+}
+
+/// Does it. Returns the exit code.
+fn run(command: &Command) -> Result<u8> {
+    use futures_lite::future::block_on;
+    let arrived = match command {
+        Command::Demo(args) => block_on(demo::run(args))?,
+        Command::View(args) => block_on(view::run(args))?,
+        Command::Probe(args) => block_on(probe::run(args))?,
+        Command::Playback(args) => block_on(playback::run(args))?,
+        Command::Server(args) => block_on(server::run(args)).map(|()| true)?,
+        Command::Camera(args) => block_on(camera::run(args)).map(|()| true)?,
+        Command::Download(args) => block_on(download::run(args)).map(|()| true)?,
+        Command::Talk(args) => block_on(talk::run(args)).map(|()| true)?,
+        Command::Keygen(args) => share::keygen(args).map(|()| true)?,
+        Command::Info(args) => info::run(args).map(|()| true)?,
+        Command::Share(args) => share::share(args).map(|()| true)?,
+        Command::Revoke(args) => share::revoke(args).map(|()| true)?,
+        Command::Command(args) => return block_on(command::run(args)),
+        Command::Ptz(args) => return block_on(command::ptz(args)),
+        Command::Message(args) => return block_on(command::message(args)),
+        Command::Status(args) => return block_on(listing::status(args)),
+        Command::Records(args) => return block_on(listing::records(args)),
+        Command::Files(args) => return block_on(listing::files(args)),
+    };
+    Ok(if arrived { 0 } else { FAILURE })
 }

@@ -1,6 +1,5 @@
 //! `xp2p view`.
 
-use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -19,6 +18,7 @@ use xp2p_smol::Smol;
 
 use crate::args::View;
 use crate::output::Status;
+use crate::record::record;
 use crate::{info, keyfile, output, stop};
 
 /// How often the numbers are refreshed.
@@ -65,7 +65,7 @@ pub(crate) fn figures(status: &ViewStatus) -> Value {
     })
 }
 
-fn millis(time: Duration) -> f64 {
+pub(crate) fn millis(time: Duration) -> f64 {
     (time.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
@@ -166,7 +166,7 @@ pub(crate) async fn run(args: &View) -> Result<bool> {
                         status_line.note(&format!("the camera is reached {}", link_words(kind)));
                     }
                 }
-                ServiceEvent::Parsed { status, reason } => {
+                ServiceEvent::Parsed { status, reason, .. } => {
                     say(json!({"event": "parsed", "status": status, "reason": reason}));
                 }
                 ServiceEvent::Reconnecting(reason) => {
@@ -175,14 +175,22 @@ pub(crate) async fn run(args: &View) -> Result<bool> {
                         status_line.note(&format!("{reason}; trying to come back"));
                     }
                 }
-                ServiceEvent::Eof => {
+                ServiceEvent::Eof { .. } => {
                     say(json!({"event": "eof"}));
                     break;
                 }
-                ServiceEvent::Close(reason) => {
+                ServiceEvent::Close { reason, .. } => {
                     say(json!({"event": "close", "reason": reason}));
                     failure = Some(reason);
                     break;
+                }
+                ServiceEvent::Message { message, text } => {
+                    say(json!({"event": "message", "text": text}));
+                    if !args.json {
+                        status_line.note(&format!("the camera says: {text}"));
+                    }
+                    // That somebody has seen it is all that this program can say.
+                    viewer.reply_message(message, r#"{"status":"0"}"#).await?;
                 }
                 ServiceEvent::Disconnect { code, reason } => {
                     say(json!({"event": "disconnect", "code": code.number(), "reason": reason}));
@@ -247,65 +255,4 @@ async fn meter(mut subscription: Subscription, seconds: Option<u64>) {
     }
     // The stream is over, which an event tells with its reason.
     std::future::pending().await
-}
-
-/// A recording on a thread of its own, because disks block.
-struct Recording {
-    thread: std::thread::JoinHandle<std::io::Result<()>>,
-    failed: async_channel::Receiver<std::io::Error>,
-    stop: async_channel::Sender<()>,
-}
-
-fn record(out: &Path, hub: &Hub) -> Result<Recording> {
-    let mut subscription = hub.subscribe();
-    let mut file: Box<dyn std::io::Write + Send> = if out == Path::new("-") {
-        Box::new(std::io::stdout())
-    } else {
-        let file = std::fs::File::create(out).with_context(|| format!("cannot write {}", out.display()))?;
-        Box::new(std::io::BufWriter::new(file))
-    };
-    let (failed_sender, failed) = async_channel::bounded(1);
-    let (stop, stopped) = async_channel::bounded::<()>(1);
-    let thread = std::thread::Builder::new()
-        .name("xp2p recorder".to_owned())
-        .spawn(move || {
-            let result = loop {
-                let next = futures_lite::future::or(subscription.next_bytes(), async {
-                    // Ends only when the other end is dropped.
-                    let _ = stopped.recv().await;
-                    None
-                });
-                match futures_lite::future::block_on(next) {
-                    Some(bytes) => {
-                        if let Err(e) = file.write_all(&bytes) {
-                            break Err(e);
-                        }
-                    }
-                    None => break file.flush(),
-                }
-            };
-            if let Err(e) = &result {
-                // Nobody waits any more only if the program ends anyway.
-                let _ = failed_sender.try_send(std::io::Error::new(e.kind(), e.to_string()));
-            }
-            // The hub has this receiver until here, so what was pushed before the end is in the file.
-            result
-        })
-        .context("cannot start a thread")?;
-    Ok(Recording { thread, failed, stop })
-}
-
-impl Recording {
-    /// Ready only when it has failed.
-    async fn failed(&self) -> std::io::Result<()> {
-        match self.failed.recv().await {
-            Ok(e) => Err(e),
-            Err(_) => std::future::pending().await,
-        }
-    }
-
-    fn finish(self) -> std::io::Result<()> {
-        drop(self.stop);
-        self.thread.join().unwrap_or_else(|_| Err(std::io::Error::other("the recorder has failed")))
-    }
 }

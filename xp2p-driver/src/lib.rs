@@ -7,7 +7,7 @@
 //! * [`camera`], [`viewer`], [`server`]: the three roles as an application uses them.
 //! * [`player`]: fan-out of a stream to players, recorders and programs, and the local HTTP server.
 //! * [`source`]: where a camera's pictures come from.
-//! * [`storage`]: what a camera has recorded.
+//! * [`records`]: what a camera has recorded.
 
 pub mod camera;
 pub mod event_loop;
@@ -15,11 +15,12 @@ pub mod handle;
 mod outbox;
 pub mod player;
 pub mod probe;
+pub mod records;
 pub mod runtime;
 pub mod server;
 pub mod source;
 pub mod status;
-pub mod storage;
+
 mod udp;
 pub mod viewer;
 

@@ -8,7 +8,7 @@ use xp2p_proto::camera::{RequestId, ViewerId};
 use xp2p_proto::flv::Tag;
 use xp2p_proto::request::{Command, Status, Voice};
 
-use crate::storage::Storage;
+use crate::records::Storage;
 
 /// A camera's application: what the firmware can do besides showing pictures. Everything has a default, that of a
 /// camera which cannot do it. Calls come from a task of the driver and must return soon; answers may come later.

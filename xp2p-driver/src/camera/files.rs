@@ -7,8 +7,8 @@ use xp2p_proto::camera::{CameraEvent, RequestId};
 use xp2p_proto::request::{Download, Status};
 
 use super::serve::{Context, Jobs};
+use crate::records::FileReader;
 use crate::runtime::Runtime;
-use crate::storage::FileReader;
 
 /// Bytes read at a time for the digest alone.
 const DIGEST_READ: usize = 1024 * 1024;

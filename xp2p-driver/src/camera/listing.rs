@@ -11,8 +11,8 @@ use xp2p_proto::command::{
 use xp2p_proto::request::Status;
 
 use super::serve::Context;
+use crate::records::{FileKind, Storage};
 use crate::runtime::Runtime;
-use crate::storage::{FileKind, Storage};
 
 /// Whether the storage answers this command.
 pub(super) fn is_listing(command: &BuiltIn) -> bool {
@@ -46,7 +46,7 @@ fn list(storage: &dyn Storage, channel: u32, command: BuiltIn) -> io::Result<Str
         BuiltIn::RecordIndex { start_time, end_time, kind } => {
             let spans = storage.spans(channel, ms(start_time), ms(end_time))?;
             let wanted = spans.into_iter().filter(|s| kind.is_none_or(|kind| kind == s.kind));
-            let entry = |s: crate::storage::Span| RecordEntry {
+            let entry = |s: crate::records::Span| RecordEntry {
                 kind: s.kind,
                 start_time: s.start / 1000,
                 end_time: s.end.div_ceil(1000),
@@ -60,7 +60,7 @@ fn list(storage: &dyn Storage, channel: u32, command: BuiltIn) -> io::Result<Str
                 FileType::Picture => FileKind::Picture,
             };
             let files = storage.files(channel, ms(start_time), ms(end_time), kind)?;
-            let entry = |f: crate::storage::FileInfo| FileEntry {
+            let entry = |f: crate::records::FileInfo| FileEntry {
                 file_type: file_type.number(),
                 file_name: f.name,
                 file_size: f.size,
@@ -82,7 +82,7 @@ fn month_mask(storage: &dyn Storage, channel: u32, month: YearMonth) -> io::Resu
     // 1970 to 9999 and 1 to 12.
     let first = jiff::civil::Date::new(month.year() as i16, month.month() as i8, 1).map_err(out_of_range)?;
     let starts = |day: jiff::civil::Date| {
-        let at = day.to_zoned(zone.clone()).map_err(out_of_range)?.timestamp().as_millisecond();
+        let at = day.to_zoned_datetime(zone.clone()).map_err(out_of_range)?.timestamp().as_millisecond();
         Ok::<u64, io::Error>(u64::try_from(at).unwrap_or(0))
     };
     let mut mask = MonthMask::default();

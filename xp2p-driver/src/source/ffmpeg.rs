@@ -43,10 +43,16 @@ pub(super) fn check() -> Result<(), SourceError> {
         .map_err(SourceError::NoFfmpeg)
 }
 
-/// What to tell ffmpeg about an input.
-pub(super) fn arguments(input: &str) -> Vec<String> {
+/// Whether we encode the pictures of this input, so that their bit rate is ours to choose.
+pub(super) fn is_encoded(input: &str) -> bool {
+    input.starts_with("lavfi:") || input.starts_with("/dev/video")
+}
+
+/// What to tell ffmpeg about an input. `kbit`: the bit rate of the pictures, where we encode them.
+pub(super) fn arguments(input: &str, kbit: Option<u32>) -> Vec<String> {
     let mut args: Vec<&str> = vec!["-hide_banner", "-loglevel", "error", "-nostdin"];
     let mut encode = false;
+    let rate;
     let mut name = input;
     if let Some(graph) = input.strip_prefix("lavfi:") {
         args.extend(["-re", "-f", "lavfi"]);
@@ -80,6 +86,10 @@ pub(super) fn arguments(input: &str) -> Vec<String> {
             "-c:a",
             "aac",
         ]);
+        if let Some(kbit) = kbit {
+            rate = format!("{kbit}k");
+            args.extend(["-b:v", &rate, "-maxrate", &rate, "-bufsize", &rate]);
+        }
     } else {
         // Cameras send H.264 and AAC, which go on as they are; sound of other kinds is made AAC.
         args.extend(["-c:v", "copy", "-c:a", "aac"]);
@@ -89,12 +99,12 @@ pub(super) fn arguments(input: &str) -> Vec<String> {
 }
 
 /// Runs children until told to stop.
-pub(super) fn run(input: &str, stop: &Stop, slot: &ChildSlot, sink: &mut Sink) {
+pub(super) fn run(input: &str, kbit: Option<u32>, stop: &Stop, slot: &ChildSlot, sink: &mut Sink) {
     let mut timeline = live_timeline();
     let mut pause = FIRST_PAUSE;
     while !stop.is_set() {
         let started = Instant::now();
-        let (wanted, result) = one_child(input, &mut timeline, stop, slot, sink);
+        let (wanted, result) = one_child(&arguments(input, kbit), &mut timeline, stop, slot, sink);
         if stop.is_set() || !wanted {
             break;
         }
@@ -114,14 +124,14 @@ pub(super) fn run(input: &str, stop: &Stop, slot: &ChildSlot, sink: &mut Sink) {
 
 /// Runs one child to its end. Returns whether more is wanted, and what the child complained about.
 fn one_child(
-    input: &str,
+    arguments: &[String],
     timeline: &mut xp2p_proto::flv::Timeline,
     stop: &Stop,
     slot: &ChildSlot,
     sink: &mut Sink,
 ) -> (bool, Result<(), String>) {
     let spawned = Command::new("ffmpeg")
-        .args(arguments(input))
+        .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -179,7 +189,7 @@ mod tests {
     #[test]
     fn inputs_are_read_as_their_kind_needs() {
         let has = |input: &str, args: &[&str]| {
-            let all = arguments(input);
+            let all = arguments(input, None);
             all.windows(args.len()).any(|w| w == args)
         };
         assert!(has("rtsp://cam/1", &["-rtsp_transport", "tcp", "-i", "rtsp://cam/1"]));

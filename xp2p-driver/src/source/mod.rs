@@ -42,6 +42,8 @@ pub enum SourceSpec {
     Stdin,
     /// Anything that ffmpeg reads.
     Ffmpeg(String),
+    /// The same, of inputs whose pictures are encoded here, with their bit rate in kbit/s.
+    Encoded(String, u32),
 }
 
 impl fmt::Debug for SourceSpec {
@@ -52,11 +54,22 @@ impl fmt::Debug for SourceSpec {
             Self::Stdin => f.write_str("Stdin"),
             // URLs of cameras hold passwords.
             Self::Ffmpeg(_) => f.write_str("Ffmpeg(..)"),
+            Self::Encoded(_, kbit) => write!(f, "Encoded(.., {kbit} kbit/s)"),
         }
     }
 }
 
 impl SourceSpec {
+    /// The same input with a bit rate for its pictures. `None`: they are not encoded here.
+    pub fn at_rate(&self, kbit: u32) -> Option<Self> {
+        match self {
+            Self::Ffmpeg(input) | Self::Encoded(input, _) if ffmpeg::is_encoded(input) => {
+                Some(Self::Encoded(input.clone(), kbit))
+            }
+            _ => None,
+        }
+    }
+
     /// Reads the form of the command line: `-`, the name of an FLV file, or anything else for ffmpeg.
     pub fn parse(text: &str) -> Self {
         if text == "-" {
@@ -193,11 +206,8 @@ impl Source {
                     }
                 })
             }
-            SourceSpec::Ffmpeg(input) => {
-                ffmpeg::check()?;
-                let (input, stop, child) = (input.clone(), stop.clone(), child.clone());
-                Box::new(move || ffmpeg::run(&input, &stop, &child, &mut sink))
-            }
+            SourceSpec::Ffmpeg(input) => ffmpeg_work(input, None, &stop, &child, sink)?,
+            SourceSpec::Encoded(input, kbit) => ffmpeg_work(input, Some(*kbit), &stop, &child, sink)?,
         };
         let thread = std::thread::Builder::new()
             .name("xp2p source".to_owned())
@@ -205,6 +215,19 @@ impl Source {
             .map_err(SourceError::Thread)?;
         Ok(Self { stop, child, thread: Some(thread), join })
     }
+}
+
+/// What the thread of an ffmpeg input does.
+fn ffmpeg_work(
+    input: &str,
+    kbit: Option<u32>,
+    stop: &Arc<Stop>,
+    child: &ffmpeg::ChildSlot,
+    mut sink: Sink,
+) -> Result<Box<dyn FnOnce() + Send>, SourceError> {
+    ffmpeg::check()?;
+    let (input, stop, child) = (input.to_owned(), stop.clone(), child.clone());
+    Ok(Box::new(move || ffmpeg::run(&input, kbit, &stop, &child, &mut sink)))
 }
 
 impl Drop for Source {
