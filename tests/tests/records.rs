@@ -323,6 +323,28 @@ fn a_file_survives_two_restarts_of_the_camera_and_a_new_address_of_the_viewer() 
     });
 }
 
+/// Issue 3: 200 MB, two restarts of the camera, one new address of the viewer. Once only, for its size.
+#[test]
+fn two_hundred_megabytes_survive_restarts_and_a_new_address() {
+    let mut world = World::new(WorldConfig::new(40));
+    let whole = file(200_000_000);
+    world.app.files.insert("clip.flv".into(), whole.clone());
+    let mut step = 0;
+    let got = fetch(&mut world, Resume::default(), Duration::from_secs(600), |world, bytes| {
+        if step < 3 && bytes > 50_000_000 * (step + 1) {
+            step += 1;
+            match step {
+                2 => world.sim.change_address(world.viewer, &[IpAddr::from(Ipv4Addr::new(198, 51, 100, 50))]),
+                _ => world.restart_camera(),
+            }
+        }
+    });
+    assert_eq!(step, 3, "all of it happened: {:?}", got.closed);
+    assert_eq!(got.digest, Some(*blake3::hash(&whole).as_bytes()), "{:?}", got.closed);
+    assert!(got.bytes == whole);
+    println!("{} bytes handed out for a file of {}", world.app.sent, whole.len());
+}
+
 #[test]
 fn a_download_goes_on_from_an_offset_and_notices_another_file() {
     twice(|| {
