@@ -10,7 +10,7 @@ use xp2p_driver::viewer::{ServiceEvent, StartError};
 use xp2p_proto::command::{BuiltIn, CommandOutcome, SeekTo};
 use xp2p_proto::flv::TagKind;
 use xp2p_proto::info::Feature;
-use xp2p_proto::request::{Playback as Request, Request as AnyRequest};
+use xp2p_proto::request::{Playback as Request, Reason, Request as AnyRequest};
 use xp2p_smol::Smol;
 
 use crate::args::Playback;
@@ -121,7 +121,8 @@ pub(crate) async fn run(args: &Playback) -> Result<bool> {
                     break;
                 }
             }
-            News::Service(ServiceEvent::Parsed { status, reason, .. }) => {
+            News::Service(ServiceEvent::Parsed { status, headers, .. }) => {
+                let reason = headers.reason.as_ref().map(Reason::as_str);
                 say(json!({"event": "parsed", "status": status, "reason": reason}));
                 if status == 200
                     && let Some(ms) = seek.take()

@@ -12,7 +12,7 @@ use xp2p_proto::flv::TagKind;
 use xp2p_proto::info::Feature;
 use xp2p_proto::keys::SecretKey;
 use xp2p_proto::link::{Entropy, PathKind};
-use xp2p_proto::request::{Live, Quality};
+use xp2p_proto::request::{Live, Quality, Reason};
 use xp2p_proto::viewer::ViewerConfig;
 use xp2p_smol::Smol;
 
@@ -166,7 +166,8 @@ pub(crate) async fn run(args: &View) -> Result<bool> {
                         status_line.note(&format!("the camera is reached {}", link_words(kind)));
                     }
                 }
-                ServiceEvent::Parsed { status, reason, .. } => {
+                ServiceEvent::Parsed { status, headers, .. } => {
+                    let reason = headers.reason.as_ref().map(Reason::as_str);
                     say(json!({"event": "parsed", "status": status, "reason": reason}));
                 }
                 ServiceEvent::Reconnecting(reason) => {

@@ -5,6 +5,8 @@
 //! * [`event_loop`]: one task that owns a machine and its sockets.
 //! * [`handle`]: how the rest of a program talks to that task.
 //! * [`camera`], [`viewer`], [`server`]: the three roles as an application uses them.
+//! * [`module`]: all of it under the names of the plug-ins.
+//! * [`pusher`]: FLV in pieces, as programs that push have it.
 //! * [`player`]: fan-out of a stream to players, recorders and programs, and the local HTTP server.
 //! * [`source`]: where a camera's pictures come from.
 //! * [`records`]: what a camera has recorded.
@@ -12,9 +14,11 @@
 pub mod camera;
 pub mod event_loop;
 pub mod handle;
+pub mod module;
 mod outbox;
 pub mod player;
 pub mod probe;
+pub mod pusher;
 pub mod records;
 pub mod runtime;
 pub mod server;

@@ -69,7 +69,8 @@ struct Shared {
     stop: async_channel::Receiver<()>,
 }
 
-/// The local server. It stops when this is dropped.
+/// The local server. Clones are the same one; it stops when all are dropped.
+#[derive(Clone)]
 pub struct PlayerServer {
     shared: Arc<Shared>,
     _stop: async_channel::Sender<()>,

@@ -11,6 +11,7 @@ use xp2p_proto::command::CommandOutcome;
 use xp2p_proto::error::ErrorCode;
 use xp2p_proto::link::PathKind;
 use xp2p_proto::live::LiveItem;
+use xp2p_proto::request::Headers;
 use xp2p_proto::viewer::{CommandKey, MessageKey, ServiceId, StreamKey, Viewer, ViewerEvent};
 
 use crate::event_loop::Role;
@@ -47,8 +48,8 @@ pub enum ServiceEvent {
         stream: StreamKey,
         /// Status.
         status: u16,
-        /// The reason that came with it.
-        reason: Option<String>,
+        /// Header fields; the reason of a refusal is one of them.
+        headers: Box<Headers>,
     },
     /// A playback has jumped.
     Seeked {
@@ -266,8 +267,8 @@ impl Routes {
                 let left = length.map(|l| l.saturating_sub(blake3::OUT_LEN as u64));
                 let etag = head.headers.etag.clone();
                 self.download(stream, DownloadEvent::Headers { status, left, etag });
-                let reason = head.headers.reason.as_ref().map(ToString::to_string);
-                self.news(stream.service, ServiceEvent::Parsed { stream, status, reason });
+                let headers = Box::new(head.headers);
+                self.news(stream.service, ServiceEvent::Parsed { stream, status, headers });
             }
             ViewerEvent::Seeked { stream, progress } => {
                 if let Some(hub) = self.hubs.get(&stream) {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::event::CameraEvent;
 use super::session::{Context, Refusal, Session};
 use crate::command::{
-    BuiltIn, DeviceStatus, DeviceUse, NvrChannel, NvrList, PlaybackProgress, Reply, status_text,
+    BuiltIn, DeviceInfo, DeviceStatus, DeviceUse, NvrChannel, NvrList, PlaybackProgress, Reply, status_text,
 };
 use crate::exchange::Outbox;
 use crate::link::StreamId;
@@ -34,6 +34,13 @@ impl Session {
         self.check_apps(context)?;
         let channel = command.channel;
         match builtin {
+            Some(BuiltIn::DeviceInfo) => {
+                let config = context.config;
+                let info =
+                    DeviceInfo { product_id: config.product.clone(), device_name: config.name.clone() };
+                self.allow(context);
+                self.reply(context, stream, info.to_json());
+            }
             Some(BuiltIn::NvrList) => {
                 let reply = nvr_list(context).to_json();
                 self.allow(context);

@@ -306,7 +306,7 @@ impl Playback {
                 if !tag.is_keyframe() {
                     return false;
                 }
-                let wanted = self.keys % u32::from(ff.max(1)) == 0;
+                let wanted = self.keys.is_multiple_of(u32::from(ff.max(1)));
                 self.keys = self.keys.wrapping_add(1);
                 wanted
             }

@@ -154,6 +154,9 @@ pub enum BuiltIn {
         /// In which quality.
         quality: Quality,
     },
+    /// `get_device_info`: product and name, to check that an xp2pInfo is of the wanted device. Ours. Reply:
+    /// [`DeviceInfo`](super::DeviceInfo).
+    DeviceInfo,
     /// `get_nvr_list`: the channels. Reply: [`NvrList`](super::NvrList).
     NvrList,
     /// `get_record_index`: what is recorded. Reply: [`RecordIndex`](super::RecordIndex).
@@ -227,6 +230,7 @@ impl BuiltIn {
                 wanted: word(params, "type", &DeviceUse::ALL, DeviceUse::name, "live, voice or playback")?,
                 quality: word(params, "quality", &Quality::ALL, Quality::name, "standard, high or super")?,
             },
+            "get_device_info" => Self::DeviceInfo,
             "get_nvr_list" => Self::NvrList,
             "get_record_index" => Self::RecordIndex {
                 start_time: time(params, "start_time")?,
@@ -302,6 +306,7 @@ impl BuiltIn {
     pub fn name(&self) -> &'static str {
         match self {
             Self::DeviceStatus { .. } => "get_device_st",
+            Self::DeviceInfo => "get_device_info",
             Self::NvrList => "get_nvr_list",
             Self::RecordIndex { .. } => "get_record_index",
             Self::MonthRecord(_) => "get_month_record",
@@ -346,7 +351,8 @@ impl BuiltIn {
                 pairs.push(("start_time", start_time.to_string()));
                 pairs.push(("end_time", end_time.to_string()));
             }
-            Self::NvrList
+            Self::DeviceInfo
+            | Self::NvrList
             | Self::PlaybackPause
             | Self::PlaybackResume
             | Self::PlaybackProgress
@@ -441,6 +447,7 @@ mod tests {
             (proptest::sample::select(&DeviceUse::ALL), proptest::sample::select(&Quality::ALL))
                 .prop_map(|(wanted, quality)| BuiltIn::DeviceStatus { wanted, quality }),
             Just(BuiltIn::NvrList),
+            Just(BuiltIn::DeviceInfo),
             (times, any::<Option<i64>>()).prop_map(|((start_time, end_time), kind)| BuiltIn::RecordIndex {
                 start_time,
                 end_time,

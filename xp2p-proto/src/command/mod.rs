@@ -30,8 +30,8 @@ pub use self::builtin::{
 pub use self::lenient::{Lenient, ReplyError};
 pub use self::outcome::CommandOutcome;
 pub use self::reply::{
-    DeviceStatus, FileEntry, FileList, MonthMask, NvrChannel, NvrList, PlaybackProgress, PlaybackStatus,
-    RecordEntry, RecordIndex, Reply, status_text,
+    DeviceInfo, DeviceStatus, FileEntry, FileList, MonthMask, NvrChannel, NvrList, PlaybackProgress,
+    PlaybackStatus, RecordEntry, RecordIndex, Reply, status_text,
 };
 pub use self::user::{Ptz, message, panel};
 

@@ -77,6 +77,28 @@ impl Reply for DeviceStatus {
     }
 }
 
+/// Reply to `get_device_info`: `{"ProductId":"cam","DeviceName":"door"}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeviceInfo {
+    /// The product.
+    pub product_id: String,
+    /// The device.
+    pub device_name: String,
+}
+
+impl Reply for DeviceInfo {
+    fn parse(reply: &[u8]) -> Result<Self, ReplyError> {
+        let json = Lenient::parse(reply)?;
+        let map = json.object()?;
+        Ok(Self { product_id: text(map, "ProductId")?, device_name: text(map, "DeviceName")? })
+    }
+
+    fn to_json(&self) -> String {
+        print(self)
+    }
+}
+
 /// A channel of a recorder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]

@@ -447,7 +447,7 @@ impl Command {
                 Some("playback") => Right::Playback,
                 _ => Right::Live,
             },
-            "get_nvr_list" => Right::Live,
+            "get_nvr_list" | "get_device_info" | "request_iframe" => Right::Live,
             "get_record_index" | "get_month_record" => Right::Playback,
             "get_file_list" => Right::Download,
             cmd if cmd.starts_with("playback_") => Right::Playback,

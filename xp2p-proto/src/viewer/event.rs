@@ -82,7 +82,7 @@ pub enum ViewerEvent {
         /// Which stream.
         stream: StreamKey,
         /// Status and headers.
-        head: ResponseHead,
+        head: Box<ResponseHead>,
     },
     /// Media.
     Media {

@@ -130,7 +130,7 @@ impl Fetch {
         if let Some(head) = head {
             let success = head.is_success();
             let checked = if success { self.begin(&head) } else { Ok(()) };
-            events.push_back(ViewerEvent::Parsed { stream: self.key, head });
+            events.push_back(ViewerEvent::Parsed { stream: self.key, head: Box::new(head) });
             checked?;
             if !success {
                 return Ok(false);

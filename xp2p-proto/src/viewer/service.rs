@@ -747,7 +747,7 @@ impl Service {
                             let reason = head.headers.reason.as_ref().map_or("", |r| r.as_str());
                             refused = Some(format!("the camera answers {}: {reason}", head.status()));
                         }
-                        events.push_back(ViewerEvent::Parsed { stream: key, head });
+                        events.push_back(ViewerEvent::Parsed { stream: key, head: Box::new(head) });
                     }
                     Err(text) => failed = Some(format!("the camera broke the protocol: {text}")),
                 }

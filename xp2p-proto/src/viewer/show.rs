@@ -100,7 +100,7 @@ impl Show {
                         if !head.is_success() {
                             failed = Some(String::new());
                         }
-                        events.push_back(ViewerEvent::Parsed { stream: self.key, head });
+                        events.push_back(ViewerEvent::Parsed { stream: self.key, head: Box::new(head) });
                         body
                     }
                     Err(text) => {

@@ -124,7 +124,7 @@ impl Talk {
                     if !head.is_success() {
                         failed = Some(String::new());
                     }
-                    events.push_back(ViewerEvent::Parsed { stream: self.key, head });
+                    events.push_back(ViewerEvent::Parsed { stream: self.key, head: Box::new(head) });
                 }
                 Err(text) => failed = Some(text),
             }

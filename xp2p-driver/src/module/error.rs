@@ -1,0 +1,46 @@
+//! Errors with the documented codes.
+
+use thiserror::Error;
+use xp2p_proto::error::ErrorCode;
+use xp2p_proto::request::RequestError;
+
+use crate::handle::Gone;
+use crate::viewer::StartError;
+
+/// Why a call failed: the documented code, and a text for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{message} ({})", .code.number())]
+pub struct ModuleError {
+    /// The documented code.
+    pub code: ErrorCode,
+    /// What happened, and what to do.
+    pub message: String,
+}
+
+impl ModuleError {
+    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// The viewer could not do it: `code`, unless a parameter was wrong.
+    pub(super) fn start(code: ErrorCode, error: &StartError) -> Self {
+        let code = match error {
+            StartError::Viewer(xp2p_proto::viewer::ViewerError::Request(e)) => e.code(),
+            StartError::Viewer(xp2p_proto::viewer::ViewerError::NoService) => ErrorCode::ServiceNotStarted,
+            _ => code,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<RequestError> for ModuleError {
+    fn from(error: RequestError) -> Self {
+        Self::new(error.code(), error.to_string())
+    }
+}
+
+impl From<Gone> for ModuleError {
+    fn from(gone: Gone) -> Self {
+        Self::new(ErrorCode::NotInitialised, format!("the module was destroyed: {gone}"))
+    }
+}
