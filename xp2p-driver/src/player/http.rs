@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,13 +19,16 @@ use hyper::header::{
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 
+use super::event::{PlayerEvent, Pull, SERVER_ERROR, tell};
 use super::hub::{Hub, Subscription};
 use super::io::{HyperIo, HyperTimer};
-use super::path::{Wanted, is_our_host, wanted};
+use super::path::{Wanted, encode_id, is_our_host, wanted};
 use crate::runtime::{Listener, Runtime};
 
 /// A request head must be whole after this long.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// News that waits for the application; the oldest is lost then.
+const MAX_EVENTS: usize = 256;
 
 /// Gives the JSON that `/TOKEN/stat` answers with.
 pub type StatSource = Arc<dyn Fn() -> String + Send + Sync>;
@@ -63,7 +66,9 @@ struct Shared {
     token: String,
     bound: SocketAddr,
     config: PlayerConfig,
-    hubs: Mutex<BTreeMap<String, Hub>>,
+    /// By id and `action` of the query; no action: for all that have no hub of their own.
+    hubs: Mutex<BTreeMap<(String, Option<String>), Hub>>,
+    news: async_channel::Sender<PlayerEvent>,
     connections: AtomicUsize,
     /// Closed when the server is dropped.
     stop: async_channel::Receiver<()>,
@@ -73,6 +78,7 @@ struct Shared {
 #[derive(Clone)]
 pub struct PlayerServer {
     shared: Arc<Shared>,
+    events: async_channel::Receiver<PlayerEvent>,
     _stop: async_channel::Sender<()>,
 }
 
@@ -96,11 +102,14 @@ impl PlayerServer {
         let bound = listener.local_addr()?;
         let token = data_encoding::BASE64URL_NOPAD.encode(&runtime.random::<16>()?);
         let (stop, stopped) = async_channel::bounded(1);
+        let (news, events) = async_channel::bounded(MAX_EVENTS);
+        tell(&news, PlayerEvent::Ready { local: bound });
         let shared = Arc::new(Shared {
             token,
             bound,
             config,
             hubs: Mutex::default(),
+            news,
             connections: AtomicUsize::new(0),
             stop: stopped.clone(),
         });
@@ -130,13 +139,17 @@ impl PlayerServer {
                     // Out of file handles, or a client that left at once: the next one may have more luck.
                     Some(Err(e)) => {
                         tracing::debug!("cannot accept a player: {e}");
+                        tell(
+                            &server.news,
+                            PlayerEvent::Error { code: SERVER_ERROR, reason: e.to_string() },
+                        );
                         crate::runtime::sleep(&runtime, Duration::from_millis(50)).await;
                     }
                     None => break,
                 }
             }
         }));
-        Ok(Self { shared, _stop: stop })
+        Ok(Self { shared, events, _stop: stop })
     }
 
     /// Where it listens.
@@ -144,20 +157,43 @@ impl PlayerServer {
         self.shared.bound
     }
 
+    /// News of the server. Nothing is lost between [`bind`](Self::bind) and the first event, up to 256 of them.
+    pub fn events(&self) -> async_channel::Receiver<PlayerEvent> {
+        self.events.clone()
+    }
+
     /// Serves `hub` under `id`, in place of what was there.
     pub fn insert(&self, id: &str, hub: Hub) {
-        self.shared.hubs.lock().unwrap_or_else(|e| e.into_inner()).insert(id.to_owned(), hub);
+        self.shared.hubs().insert((id.to_owned(), None), hub);
+    }
+
+    /// Serves `hub` under `id` to players that ask for this action (`live`, `playback`).
+    pub fn insert_action(&self, id: &str, action: &str, hub: Hub) {
+        self.shared.hubs().insert((id.to_owned(), Some(action.to_owned())), hub);
     }
 
     /// Serves nothing under `id` any more. Players that are connected stay until the hub ends.
     pub fn remove(&self, id: &str) {
-        self.shared.hubs.lock().unwrap_or_else(|e| e.into_inner()).remove(id);
+        self.shared.hubs().retain(|(known, _), _| known != id);
     }
 
     /// The URL of stream `id` with a query such as `action=live&channel=0&quality=high`.
     pub fn url(&self, id: &str, query: &str) -> String {
         let bound = crate::event_loop::reachable(self.shared.bound);
-        format!("http://{bound}/{}/{id}/ipc.flv?{query}", self.shared.token)
+        format!("http://{bound}/{}/{}/ipc.flv?{query}", self.shared.token, encode_id(id))
+    }
+}
+
+impl Shared {
+    fn hubs(&self) -> MutexGuard<'_, BTreeMap<(String, Option<String>), Hub>> {
+        self.hubs.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn hub(&self, id: &str, query: &str) -> Option<Hub> {
+        let action = query.split('&').find_map(|pair| pair.strip_prefix("action="));
+        let hubs = self.hubs();
+        let of = |action: Option<&str>| hubs.get(&(id.to_owned(), action.map(str::to_owned))).cloned();
+        action.and_then(|action| of(Some(action))).or_else(|| of(None))
     }
 }
 
@@ -248,9 +284,8 @@ fn get(shared: &Shared, request: &Request<Incoming>) -> Response<PlayerBody> {
             response
         }
         Wanted::Flv { id } => {
-            let hub = shared.hubs.lock().unwrap_or_else(|e| e.into_inner()).get(id).cloned();
-            let Some(hub) = hub else { return text(StatusCode::NOT_FOUND, "there is no such stream\n") };
-            let body = if head { PlayerBody::Text(None) } else { PlayerBody::Stream(hub.subscribe()) };
+            let Some(hub) = shared.hub(&id, request.uri().query().unwrap_or_default()) else { return text(StatusCode::NOT_FOUND, "there is no such stream\n") };
+            let body = if head { PlayerBody::Text(None) } else { PlayerBody::Stream(hub.subscribe(), Pull::begin(&id, &shared.news)) };
             let mut response = Response::new(body);
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("video/x-flv"));
@@ -274,7 +309,7 @@ fn text(status: StatusCode, text: &'static str) -> Response<PlayerBody> {
 /// Body of an answer.
 enum PlayerBody {
     Text(Option<Bytes>),
-    Stream(Subscription),
+    Stream(Subscription, #[expect(dead_code, reason = "tells when it is dropped")] Pull),
 }
 
 impl Body for PlayerBody {
@@ -289,7 +324,7 @@ impl Body for PlayerBody {
             Self::Text(text) => {
                 Poll::Ready(text.take().filter(|t| !t.is_empty()).map(|t| Ok(Frame::data(t))))
             }
-            Self::Stream(subscription) => {
+            Self::Stream(subscription, _) => {
                 subscription.poll_bytes(cx).map(|bytes| bytes.map(|b| Ok(Frame::data(b))))
             }
         }

@@ -22,6 +22,8 @@ pub struct HubStats {
     pub tags: u64,
     /// Tags left out for receivers that were too slow.
     pub dropped: u64,
+    /// Bytes that wait for the slowest receiver at present.
+    pub queued: usize,
 }
 
 #[derive(Debug)]
@@ -136,7 +138,8 @@ impl Hub {
     /// Counters.
     pub fn stats(&self) -> HubStats {
         let inner = self.lock();
-        HubStats { receivers: inner.receivers.len(), ..inner.stats }
+        let queued = inner.receivers.values().map(|r| r.bytes).max().unwrap_or_default();
+        HubStats { receivers: inner.receivers.len(), queued, ..inner.stats }
     }
 
     /// Begins to receive, with the newest picture.

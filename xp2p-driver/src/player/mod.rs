@@ -3,11 +3,13 @@
 //! A [`Hub`] takes tags in once and gives them to any number of [`Subscription`]s, each of which begins with a picture.
 //! [`PlayerServer`] serves hubs to media players over HTTP.
 
+mod event;
 mod http;
 mod hub;
 mod io;
 mod path;
 
+pub use self::event::{PlayerEvent, SERVER_ERROR};
 pub use self::http::{PlayerConfig, PlayerServer, StatSource};
 pub use self::hub::{Hub, HubStats, MAX_QUEUE, Subscription};
 pub(crate) use self::io::{HyperIo, HyperTimer};

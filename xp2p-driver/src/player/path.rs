@@ -1,14 +1,16 @@
 //! Who may ask for what: path token, Host and Origin.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
+use data_encoding::HEXUPPER;
 use subtle::ConstantTimeEq;
 
 /// What a path asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wanted<'a> {
     /// `/TOKEN/ID/ipc.flv`.
-    Flv { id: &'a str },
+    Flv { id: Cow<'a, str> },
     /// `/TOKEN/stat`.
     Stat,
     /// Nothing there, or a wrong token: nobody learns which.
@@ -24,9 +26,41 @@ pub(super) fn wanted<'a>(path: &'a str, token: &str) -> Wanted<'a> {
     }
     match (parts.next(), parts.next(), parts.next()) {
         (Some("stat"), None, None) => Wanted::Stat,
-        (Some(id), Some("ipc.flv"), None) if !id.is_empty() => Wanted::Flv { id },
+        (Some(id), Some("ipc.flv"), None) if !id.is_empty() => {
+            decode_id(id).map_or(Wanted::Nothing, |id| Wanted::Flv { id })
+        }
         _ => Wanted::Nothing,
     }
+}
+
+/// An id as one segment of a path (RFC 3986, section 2.1): those of the plug-ins are often `PRODUCT/DEVICE`.
+pub(super) fn encode_id(id: &str) -> String {
+    let mut text = String::with_capacity(id.len());
+    for byte in id.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => text.push(byte.into()),
+            _ => {
+                text.push('%');
+                text.push_str(&HEXUPPER.encode(&[byte]));
+            }
+        }
+    }
+    text
+}
+
+/// The opposite. `None`: a `%` without two hexadecimal digits, or no UTF-8.
+fn decode_id(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('%') {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut parts = text.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (code, rest) = part.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(code, 16).ok().filter(|_| !code.starts_with('+'))?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).ok().map(Cow::Owned)
 }
 
 /// Whether a Host header names this server as somebody who knows it would (against DNS rebinding): the address that it
@@ -59,7 +93,7 @@ mod tests {
 
     #[test]
     fn paths_need_the_token() {
-        assert_eq!(wanted("/tok/0/ipc.flv", "tok"), Wanted::Flv { id: "0" });
+        assert_eq!(wanted("/tok/0/ipc.flv", "tok"), Wanted::Flv { id: "0".into() });
         assert_eq!(wanted("/tok/stat", "tok"), Wanted::Stat);
         for path in [
             "/",
@@ -71,6 +105,17 @@ mod tests {
             "/tok/0/x/ipc.flv",
             "/tok/0/../ipc.flv",
         ] {
+            assert_eq!(wanted(path, "tok"), Wanted::Nothing, "{path}");
+        }
+    }
+
+    #[test]
+    fn any_id_is_one_segment_of_the_path() {
+        for id in ["cam/door", "..", "100 %", "T\u{fc}r?a=b#c", "0"] {
+            let path = format!("/tok/{}/ipc.flv", encode_id(id));
+            assert_eq!(wanted(&path, "tok"), Wanted::Flv { id: id.into() }, "{path}");
+        }
+        for path in ["/tok/%/ipc.flv", "/tok/%4/ipc.flv", "/tok/%+1/ipc.flv", "/tok/%ff/ipc.flv", "/tok/%\u{fc}/ipc.flv"] {
             assert_eq!(wanted(path, "tok"), Wanted::Nothing, "{path}");
         }
     }

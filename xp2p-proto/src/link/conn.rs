@@ -299,6 +299,9 @@ fn lost_reason(error: ConnectionError) -> LostReason {
         let code = u64::from(code);
         (0x100 + 42..=0x100 + 51).contains(&code) || code == 0x100 + 116
     };
+    let is_crypto = |code: TransportErrorCode| {
+        (0x100..0x200).contains(&u64::from(code)) || code == TransportErrorCode::AEAD_LIMIT_REACHED
+    };
     match error {
         ConnectionError::ApplicationClosed(close) => {
             LostReason::Closed { code: close.error_code.into_inner(), reason: printable(&close.reason) }
@@ -309,8 +312,14 @@ fn lost_reason(error: ConnectionError) -> LostReason {
         {
             LostReason::Refused
         }
+        ConnectionError::ConnectionClosed(close) if is_crypto(close.error_code) => {
+            LostReason::Encryption(printable(&close.reason))
+        }
         ConnectionError::ConnectionClosed(close) => LostReason::Protocol(printable(&close.reason)),
         ConnectionError::TransportError(e) if is_key_alert(e.code) => LostReason::WrongKey,
+        ConnectionError::TransportError(e) if is_crypto(e.code) => {
+            LostReason::Decryption(printable(e.to_string().as_bytes()))
+        }
         ConnectionError::TimedOut => LostReason::TimedOut,
         ConnectionError::Reset => LostReason::Reset,
         other => LostReason::Protocol(printable(other.to_string().as_bytes())),
@@ -324,4 +333,35 @@ pub(super) fn printable(bytes: &[u8]) -> String {
         .take(MAX_REASON)
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use noq_proto::{ConnectionClose, TransportError};
+
+    fn ours(code: TransportErrorCode) -> ConnectionError {
+        TransportError::new(code, String::from("why")).into()
+    }
+
+    fn theirs(code: TransportErrorCode) -> ConnectionError {
+        ConnectionError::ConnectionClosed(ConnectionClose {
+            error_code: code,
+            frame_type: noq_proto::MaybeFrame::None,
+            reason: Bytes::from_static(b"why"),
+        })
+    }
+
+    #[test]
+    fn failures_of_tls_are_told_apart_by_who_could_not_read_and_from_wrong_keys() {
+        let handshake_failure = TransportErrorCode::crypto(40);
+        assert_eq!(lost_reason(theirs(handshake_failure)), LostReason::Encryption("why".to_owned()));
+        assert!(matches!(lost_reason(ours(handshake_failure)), LostReason::Decryption(_)));
+        let limit = TransportErrorCode::AEAD_LIMIT_REACHED;
+        assert!(matches!(lost_reason(ours(limit)), LostReason::Decryption(_)));
+        let bad_certificate = TransportErrorCode::crypto(42);
+        assert_eq!(lost_reason(ours(bad_certificate)), LostReason::WrongKey);
+        assert_eq!(lost_reason(theirs(bad_certificate)), LostReason::WrongKey);
+        assert!(matches!(lost_reason(ours(TransportErrorCode::FLOW_CONTROL_ERROR)), LostReason::Protocol(_)));
+    }
 }

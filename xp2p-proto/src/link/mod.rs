@@ -96,6 +96,13 @@ pub enum LostReason {
     /// The peer refused the connection, usually because it is overloaded.
     #[error("the peer refused the connection")]
     Refused,
+    /// The peer could not read what we encrypted: it ended the handshake with a TLS alert that is not about keys.
+    #[error("the peer cannot decrypt what we send: {0}")]
+    Encryption(String),
+    /// We could not read what the peer encrypted: TLS refused it, or the limit of packets with a wrong tag (RFC 9001
+    /// section 6.6) was reached.
+    #[error("what the peer sends cannot be decrypted: {0}")]
+    Decryption(String),
     /// The peer broke the protocol, or we did in its eyes.
     #[error("protocol error: {0}")]
     Protocol(String),

@@ -408,6 +408,9 @@ mod tests {
             reason: Some(Reason::new(&"摄".repeat(300))),
             content_length: None,
             content_type: Some("a".repeat(128)),
+            etag: Some("e".repeat(super::super::MAX_ETAG)),
+            position: Some(u64::MAX),
+            paused: true,
         };
         let bytes = head.to_bytes();
         assert!(bytes.len() <= MAX_HEAD);

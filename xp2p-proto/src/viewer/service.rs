@@ -453,6 +453,9 @@ impl Service {
                 "the camera could not prove that it holds the key in the xp2pInfo; get a new xp2pInfo from its owner"
                     .to_owned(),
             ),
+            // A second attempt would fail in the same way.
+            LostReason::Encryption(text) => self.give_up(events, ErrorCode::EncryptionFailed, text),
+            LostReason::Decryption(text) => self.give_up(events, ErrorCode::DecryptionFailed, text),
             LostReason::Closed { code, reason } if code == u64::from(CLOSE_REVOKED) => {
                 let text = format!("the camera ended the session: {reason}; get a new xp2pInfo from its owner");
                 self.give_up(events, ErrorCode::Xp2pInfoInvalid, text);
