@@ -121,15 +121,16 @@ impl Recorder {
         std::fs::create_dir_all(&dir)?;
         self.make_room()?;
         let mut start = at;
-        let file = loop {
-            match OpenOptions::new().write(true).create_new(true).open(dir.join(video_name(start)?)) {
+        let (file, path) = loop {
+            let path = dir.join(video_name(start)?);
+            match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && start < at + MAX_TRIES => {
                     start += 1
                 }
-                other => break other?,
+                other => break (other?, path),
             }
         };
-        self.writing = Some(Writing::new(file, start, &self.stream)?);
+        self.writing = Some(Writing::at(&path, file, start, &self.stream)?);
         Ok(())
     }
 
@@ -194,6 +195,15 @@ struct Writing {
 }
 
 impl Writing {
+    /// Begins the file of that path; removes it on error, since a full disk would gather an empty one per keyframe.
+    fn at(path: &Path, file: File, start: u64, stream: &Config) -> io::Result<Self> {
+        Self::new(file, start, stream).inspect_err(|_| {
+            if let Err(error) = std::fs::remove_file(path) {
+                tracing::debug!(file = %path.display(), "cannot be removed: {error}");
+            }
+        })
+    }
+
     fn new(file: File, start: u64, stream: &Config) -> io::Result<Self> {
         let mut this = Self {
             out: BufWriter::with_capacity(WRITE_BUFFER, file),
@@ -286,5 +296,15 @@ mod tests {
         let starts: Vec<u64> =
             listing::list(dir.path(), 0, FileKind::Video).unwrap().iter().map(|e| e.start).collect();
         assert_eq!(starts, [1_000, 3_000]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_begun_is_not_left_behind_empty() {
+        let dir = TempDir::new();
+        let path = dir.path().join("file");
+        std::fs::write(&path, b"").unwrap();
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        Writing::at(&path, full, 0, &Config::default()).unwrap_err();
+        assert!(!path.exists());
     }
 }
