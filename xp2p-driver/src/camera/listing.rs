@@ -53,7 +53,9 @@ fn list(storage: &dyn Storage, channel: u32, command: BuiltIn) -> io::Result<Str
             };
             RecordIndex { video_list: wanted.take(MAX_ENTRIES).map(entry).collect() }.to_json()
         }
-        BuiltIn::MonthRecord(month) => month_mask(storage, channel, month)?.to_json(),
+        BuiltIn::MonthRecord(month) => {
+            month_mask(storage, channel, month, &jiff::tz::TimeZone::system())?.to_json()
+        }
         BuiltIn::FileList { start_time, end_time, file_type } => {
             let kind = match file_type {
                 FileType::Video => FileKind::Video,
@@ -76,8 +78,12 @@ fn list(storage: &dyn Storage, channel: u32, command: BuiltIn) -> io::Result<Str
 }
 
 /// Days are those of the camera's own clock: its owner asks for "Tuesday", not for UTC.
-fn month_mask(storage: &dyn Storage, channel: u32, month: YearMonth) -> io::Result<MonthMask> {
-    let zone = jiff::tz::TimeZone::system();
+fn month_mask(
+    storage: &dyn Storage,
+    channel: u32,
+    month: YearMonth,
+    zone: &jiff::tz::TimeZone,
+) -> io::Result<MonthMask> {
     let out_of_range = |e: jiff::Error| io::Error::new(io::ErrorKind::InvalidInput, e);
     // 1970 to 9999 and 1 to 12.
     let first = jiff::civil::Date::new(month.year() as i16, month.month() as i8, 1).map_err(out_of_range)?;
@@ -89,11 +95,15 @@ fn month_mask(storage: &dyn Storage, channel: u32, month: YearMonth) -> io::Resu
     let days: Vec<jiff::civil::Date> =
         first.series(jiff::ToSpan::days(1)).take_while(|day| day.month() == first.month()).collect();
     for day in days {
-        let next = day.tomorrow().map_err(out_of_range)?;
-        if !storage.spans(channel, starts(day)?, starts(next)?)?.is_empty() {
+        // The last days of 9999 have no end that could be told, and no recordings.
+        let Ok(next) = day.tomorrow().map_err(out_of_range).and_then(starts) else { break };
+        if !storage.spans(channel, starts(day)?, next)?.is_empty() {
             // 1 to 31.
             mask.set(day.day() as u8);
         }
     }
     Ok(mask)
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ mod playback;
 mod recorder;
 mod tags;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod whole;

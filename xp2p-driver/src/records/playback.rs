@@ -87,15 +87,22 @@ impl Playback {
         Ok(self.entries()?.into_iter().find(|entry| entry.key() > (*start, name)))
     }
 
-    /// Goes to the start of a file; one that is gone or no FLV is passed over.
-    fn enter(&mut self, entry: Entry) -> io::Result<()> {
+    /// Goes to the start of a file; one that is gone or no FLV is passed over. `false` if it is the newest and still
+    /// empty: it is being begun.
+    fn enter(&mut self, entry: Entry) -> io::Result<bool> {
         let file = cache::open(&entry.path, PLAY_BUFFER)?;
+        if file.is_none()
+            && self.entries()?.last() == Some(&entry)
+            && listing::plain_file(&entry.path)?.is_some_and(|found| found.len() == 0)
+        {
+            return Ok(false);
+        }
         self.current = file.map(|file| {
             let next = file.first();
             Current { start: entry.start, file, base: None, next, done: false }
         });
         self.passed = (entry.start, entry.name);
-        Ok(())
+        Ok(true)
     }
 
     /// Goes to the keyframe at or before `at`, or the first one after, in this file. `false` if it has none.
@@ -207,7 +214,9 @@ impl RecordReader for Playback {
             if !piece.tags.is_empty() {
                 return Ok(piece.tags);
             }
-            self.enter(next)?;
+            if !self.enter(next)? {
+                return Ok(Vec::new());
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use xp2p_proto::flv::{Config, FileHeader, Muxer, Tag, TagKind, Timeline, TimelineConfig};
 
-use super::listing::{self, channel_dir, plain_file};
+use super::listing::{self, Entry, channel_dir, plain_file};
 use super::name::video_name;
 use super::{FileKind, is_frame, is_main_key};
 
@@ -121,34 +121,37 @@ impl Recorder {
         std::fs::create_dir_all(&dir)?;
         self.make_room()?;
         let mut start = at;
-        let file = loop {
-            match OpenOptions::new().write(true).create_new(true).open(dir.join(video_name(start)?)) {
+        let (file, path) = loop {
+            let path = dir.join(video_name(start)?);
+            match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && start < at + MAX_TRIES => {
                     start += 1
                 }
-                other => break other?,
+                other => break (other?, path),
             }
         };
-        self.writing = Some(Writing::new(file, start, &self.stream)?);
+        self.writing = Some(Writing::at(&path, file, start, &self.stream)?);
         Ok(())
     }
 
     /// Deletes the oldest recordings until there are fewer bytes than allowed.
     fn make_room(&self) -> io::Result<()> {
-        let mut files = Vec::new();
+        let (mut files, mut total) = (Vec::new(), 0_u64);
         for channel in listing::channels(&self.root)? {
             let mut entries = listing::list(&self.root, channel, FileKind::Video)?;
-            if channel != self.channel {
-                entries.pop(); // another recorder may be writing it
+            // Another recorder may be writing the newest of its channel: it stays, but takes room.
+            if let Some(newest) = entries.pop_if(|_| channel != self.channel) {
+                total = total.saturating_add(size(&newest)?);
             }
             files.append(&mut entries);
         }
         files.sort_by_key(|entry| entry.start);
         let mut sizes = Vec::with_capacity(files.len());
         for entry in &files {
-            sizes.push(plain_file(&entry.path)?.map_or(0, |found| found.len()));
+            let size = size(entry)?;
+            sizes.push(size);
+            total = total.saturating_add(size);
         }
-        let mut total = sizes.iter().fold(0_u64, |sum, size| sum.saturating_add(*size));
         for (entry, size) in files.iter().zip(sizes) {
             if total < self.config.cap {
                 break;
@@ -159,6 +162,10 @@ impl Recorder {
         }
         Ok(())
     }
+}
+
+fn size(entry: &Entry) -> io::Result<u64> {
+    Ok(plain_file(&entry.path)?.map_or(0, |found| found.len()))
 }
 
 impl Drop for Recorder {
@@ -188,6 +195,15 @@ struct Writing {
 }
 
 impl Writing {
+    /// Begins the file of that path; removes it on error, since a full disk would gather an empty one per keyframe.
+    fn at(path: &Path, file: File, start: u64, stream: &Config) -> io::Result<Self> {
+        Self::new(file, start, stream).inspect_err(|_| {
+            if let Err(error) = std::fs::remove_file(path) {
+                tracing::debug!(file = %path.display(), "cannot be removed: {error}");
+            }
+        })
+    }
+
     fn new(file: File, start: u64, stream: &Config) -> io::Result<Self> {
         let mut this = Self {
             out: BufWriter::with_capacity(WRITE_BUFFER, file),
@@ -205,6 +221,8 @@ impl Writing {
         for tag in stream.tags() {
             this.put(&Tag { timestamp: 0, ..tag.clone() })?;
         }
+        // So that those who follow the recording see at once what this file is; sound alone fills the buffer slowly.
+        this.out.flush()?;
         Ok(this)
     }
 
@@ -255,5 +273,38 @@ impl Writing {
             self.out.write_all(&header)?;
         }
         self.out.flush()
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::records::testing::{TempDir, inter, key};
+
+    #[test]
+    fn a_full_disk_is_an_error_and_the_next_keyframe_begins_another_file() {
+        let dir = TempDir::new();
+        let mut recorder = Recorder::new(dir.path(), 0, RecorderConfig::default());
+        recorder.push(1_000, &key(0)).unwrap();
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        recorder.writing.as_mut().unwrap().out = BufWriter::new(full);
+        let error = recorder.push(2_000, &key(1_000)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        recorder.push(2_040, &inter(1_040)).unwrap(); // of no use without the keyframe
+        recorder.push(3_000, &key(2_000)).unwrap();
+        recorder.finish().unwrap();
+        let starts: Vec<u64> =
+            listing::list(dir.path(), 0, FileKind::Video).unwrap().iter().map(|e| e.start).collect();
+        assert_eq!(starts, [1_000, 3_000]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_begun_is_not_left_behind_empty() {
+        let dir = TempDir::new();
+        let path = dir.path().join("file");
+        std::fs::write(&path, b"").unwrap();
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        Writing::at(&path, full, 0, &Config::default()).unwrap_err();
+        assert!(!path.exists());
     }
 }

@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 use xp2p_proto::flv::{Demuxer, Item, Limits, Muxer, Tag, TagKind};
 
-use super::{RecordReader, Recorded};
+use super::{RecordReader, Recorded, name};
 
 /// A directory that is removed at the end of the test.
 #[derive(Debug)]
-pub(super) struct TempDir {
+pub(crate) struct TempDir {
     path: PathBuf,
 }
 
 impl TempDir {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("xp2p-records-{}-{number}", std::process::id()));
@@ -23,7 +23,7 @@ impl TempDir {
         Self { path }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }
@@ -35,7 +35,7 @@ impl Drop for TempDir {
 }
 
 /// The tags of a file, up to a cut one.
-pub(super) fn demux(bytes: Vec<u8>) -> Vec<Tag> {
+pub(crate) fn demux(bytes: Vec<u8>) -> Vec<Tag> {
     let mut demuxer = Demuxer::new(Limits { max_buffered: bytes.len().max(1), ..Limits::default() });
     demuxer.push(bytes.into()).unwrap();
     let mut tags = Vec::new();
@@ -48,12 +48,12 @@ pub(super) fn demux(bytes: Vec<u8>) -> Vec<Tag> {
 }
 
 /// Ten seconds with a keyframe every two, and sound.
-pub(super) fn clip() -> Vec<Tag> {
+pub(crate) fn clip() -> Vec<Tag> {
     demux(std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/clip.flv")).unwrap())
 }
 
 /// An FLV file.
-pub(super) fn mux<'a>(tags: impl IntoIterator<Item = &'a Tag>) -> Vec<u8> {
+pub(crate) fn mux<'a>(tags: impl IntoIterator<Item = &'a Tag>) -> Vec<u8> {
     let mut muxer = Muxer::new();
     let mut bytes = muxer.header(Default::default()).to_vec();
     for tag in tags {
@@ -62,11 +62,18 @@ pub(super) fn mux<'a>(tags: impl IntoIterator<Item = &'a Tag>) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn key(timestamp: u32) -> Tag {
+/// Writes a recording of channel 0 that begins at `start` (Unix milliseconds).
+pub(crate) fn place<'a>(dir: &TempDir, start: u64, tags: impl IntoIterator<Item = &'a Tag>) -> PathBuf {
+    let path = dir.path().join(name::video_name(start).unwrap());
+    std::fs::write(&path, mux(tags)).unwrap();
+    path
+}
+
+pub(crate) fn key(timestamp: u32) -> Tag {
     video(timestamp, 0x17)
 }
 
-pub(super) fn inter(timestamp: u32) -> Tag {
+pub(crate) fn inter(timestamp: u32) -> Tag {
     video(timestamp, 0x27)
 }
 
@@ -76,17 +83,17 @@ fn video(timestamp: u32, first: u8) -> Tag {
     Tag { kind: TagKind::Video, timestamp, body: body.into() }
 }
 
-pub(super) fn sound(timestamp: u32) -> Tag {
+pub(crate) fn sound(timestamp: u32) -> Tag {
     Tag { kind: TagKind::Audio, timestamp, body: Bytes::from_static(&[0xaf, 1, 1, 2, 3]) }
 }
 
 /// AVC sequence header.
-pub(super) fn avc(mark: u8) -> Tag {
+pub(crate) fn avc(mark: u8) -> Tag {
     Tag { kind: TagKind::Video, timestamp: 0, body: vec![0x17, 0, 0, 0, 0, mark].into() }
 }
 
 /// All that a reader still gives, piece by piece.
-pub(super) fn pieces(reader: &mut dyn RecordReader, keys_only: bool) -> Vec<Vec<Recorded>> {
+pub(crate) fn pieces(reader: &mut dyn RecordReader, keys_only: bool) -> Vec<Vec<Recorded>> {
     let mut pieces = Vec::new();
     loop {
         let piece = reader.read(keys_only).unwrap();
@@ -98,6 +105,6 @@ pub(super) fn pieces(reader: &mut dyn RecordReader, keys_only: bool) -> Vec<Vec<
 }
 
 /// All that a reader still gives.
-pub(super) fn drain(reader: &mut dyn RecordReader) -> Vec<Recorded> {
+pub(crate) fn drain(reader: &mut dyn RecordReader) -> Vec<Recorded> {
     pieces(reader, false).concat()
 }
