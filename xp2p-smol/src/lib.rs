@@ -21,6 +21,9 @@ pub struct Smol;
 /// A running viewer on smol.
 pub type ViewerHandle = xp2p_driver::viewer::ViewerHandle<Smol>;
 
+/// The plug-ins' module on smol.
+pub type P2pModule = xp2p_driver::module::P2pModule<Smol>;
+
 impl Runtime for Smol {
     type Udp = SmolUdp;
     type Timer = SmolTimer;

@@ -2,17 +2,23 @@
 //! documented codes. `docs/API.md` maps it call by call.
 
 mod error;
+mod players;
+mod probing;
 mod service;
+mod startup;
 mod url;
 mod voice;
 
 pub use self::error::ModuleError;
 pub use self::service::{Service, StreamInfo, StreamKind, VoiceWriter};
+pub use self::startup::Startup;
 pub use self::voice::{Recorded, Recorder, VoiceEvent, VoiceOptions};
 
 use std::collections::BTreeMap;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_channel::{Receiver, Sender, bounded};
 use data_encoding::HEXLOWER;
@@ -22,10 +28,15 @@ use xp2p_proto::link::Entropy;
 use xp2p_proto::nat::NatReport;
 use xp2p_proto::viewer::ViewerConfig;
 
-use crate::player::{PlayerConfig, PlayerServer};
-use crate::probe::probe;
+use self::players::Players;
+use self::probing::Probing;
+use crate::player::Hub;
+pub use crate::player::PlayerEvent;
 use crate::runtime::Runtime;
 use crate::viewer::ViewerHandle;
+
+/// News that waits for the application; the oldest is lost then.
+const MAX_EVENTS: usize = 256;
 
 /// What `init` needs: the plug-ins' `appParams`, and ours.
 #[derive(Debug, Clone)]
@@ -46,6 +57,8 @@ pub struct AppParams {
     pub bind: SocketAddr,
     /// Where players connect to. A free port on loopback by default.
     pub player: SocketAddr,
+    /// How long a service tries to come back before it reports `disconnect`. 30 s by default.
+    pub patience: Duration,
 }
 
 impl AppParams {
@@ -66,6 +79,7 @@ impl AppParams {
             probe_server: None,
             bind: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0),
             player: SocketAddr::from(([127, 0, 0, 1], 0)),
+            patience: Duration::from_secs(30),
         }
     }
 
@@ -104,14 +118,18 @@ pub enum ModuleEvent {
 
 struct Running<R> {
     viewer: ViewerHandle<R>,
-    players: PlayerServer,
+    players: Players,
     probe_server: Option<SocketAddr>,
+    startup: Startup,
     services: BTreeMap<String, Service<R>>,
+    /// Closed when this is dropped: ends the watch over the network.
+    _watch: Sender<()>,
 }
 
 enum State<R> {
     Idle,
-    Starting,
+    /// With the number of the `init`.
+    Starting(u64),
     Running(Box<Running<R>>),
 }
 
@@ -121,9 +139,11 @@ pub struct P2pModule<R> {
     runtime: R,
     uuid: Arc<str>,
     state: Arc<Mutex<State<R>>>,
-    probing: Arc<Mutex<bool>>,
-    news: Sender<ModuleEvent>,
+    probing: Probing<R>,
     events: Receiver<ModuleEvent>,
+    player_news: Sender<PlayerEvent>,
+    player_events: Receiver<PlayerEvent>,
+    inits: Arc<AtomicU64>,
 }
 
 impl<R> std::fmt::Debug for P2pModule<R> {
@@ -140,9 +160,12 @@ impl<R: Runtime> P2pModule<R> {
     /// The system gives no randomness.
     pub fn new(runtime: R) -> std::io::Result<Self> {
         let uuid = HEXLOWER.encode(&runtime.random::<16>()?).into();
-        let (news, events) = bounded(64);
+        let (news, events) = bounded(MAX_EVENTS);
         let state = Arc::new(Mutex::new(State::Idle));
-        Ok(Self { runtime, uuid, state, probing: Arc::default(), news, events })
+        let (player_news, player_events) = bounded(MAX_EVENTS);
+        let probing = Probing::new(runtime.clone(), news);
+        let inits = Arc::default();
+        Ok(Self { runtime, uuid, state, probing, events, player_news, player_events, inits })
     }
 
     /// `getUUID`: names this module in logs; there before `init` and after it failed.
@@ -150,9 +173,14 @@ impl<R: Runtime> P2pModule<R> {
         &self.uuid
     }
 
-    /// News of the module; nothing is lost between making it and the first event, up to 64 of them.
+    /// News of the module; nothing is lost between making it and the first event, up to 256 of them.
     pub fn events(&self) -> Receiver<ModuleEvent> {
         self.events.clone()
+    }
+
+    /// News of the local server for players, up to 256 that nobody has taken.
+    pub fn player_events(&self) -> Receiver<PlayerEvent> {
+        self.player_events.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, State<R>> {
@@ -167,6 +195,7 @@ impl<R: Runtime> P2pModule<R> {
     /// failed; -2301 the local server could not be started; -2404 there is no UDP socket.
     pub async fn init(&self, params: AppParams) -> Result<(), ModuleError> {
         params.check()?;
+        let number = self.inits.fetch_add(1, Ordering::Relaxed);
         {
             let mut state = self.lock();
             match *state {
@@ -176,67 +205,70 @@ impl<R: Runtime> P2pModule<R> {
                         "the module runs already; destroy it first",
                     ));
                 }
-                State::Starting => {
+                State::Starting(_) => {
                     return Err(ModuleError::new(
                         ErrorCode::ProbeRunning,
                         "another init is probing the network; wait for it",
                     ));
                 }
-                State::Idle => *state = State::Starting,
+                State::Idle => *state = State::Starting(number),
             }
         }
         tracing::info!(uuid = &*self.uuid, "init");
         let started = self.start(&params).await;
-        let mut state = self.lock();
-        match started {
-            Ok(running) => {
-                *state = State::Running(Box::new(running));
-                Ok(())
+        let unwanted = {
+            let mut state = self.lock();
+            let wanted = matches!(*state, State::Starting(n) if n == number);
+            match started {
+                Ok(running) if wanted => {
+                    *state = State::Running(Box::new(running));
+                    return Ok(());
+                }
+                Ok(running) => running,
+                Err(e) => {
+                    if wanted {
+                        *state = State::Idle;
+                    }
+                    tracing::error!(uuid = &*self.uuid, "init failed: {e}");
+                    return Err(e);
+                }
             }
-            Err(e) => {
-                *state = State::Idle;
-                tracing::error!(uuid = &*self.uuid, "init failed: {e}");
-                Err(e)
-            }
-        }
+        };
+        unwanted.viewer.shutdown().await;
+        Err(ModuleError::new(ErrorCode::NotInitialised, "the module was destroyed while it started"))
     }
 
     async fn start(&self, params: &AppParams) -> Result<Running<R>, ModuleError> {
-        let players = PlayerServer::bind(&self.runtime, PlayerConfig::new(params.player))
-            .map_err(|e| ModuleError::new(ErrorCode::LocalServer, format!("the local server: {e}")))?;
+        let begun = self.runtime.now();
+        let players =
+            Players::bind(&self.runtime, params.player, self.player_news.clone()).map_err(local_server)?;
+        let player = self.runtime.now().saturating_duration_since(begun);
         let environment =
             |e: std::io::Error| ModuleError::new(ErrorCode::EnvironmentUnsupported, e.to_string());
         let secret = SecretKey::from_bytes(self.runtime.random().map_err(environment)?);
         let entropy = Entropy::from_os(self.runtime.random().map_err(environment)?);
-        let viewer = ViewerHandle::spawn(&self.runtime, params.bind, ViewerConfig::new(secret, entropy))
-            .map_err(environment)?;
+        let config = ViewerConfig { patience: params.patience, ..ViewerConfig::new(secret, entropy) };
+        let viewer = ViewerHandle::spawn(&self.runtime, params.bind, config).map_err(environment)?;
         if let Some(server) = params.probe_server
-            && let Err(e) = self.probe(server).await
+            && let Err(e) = self.probing.probe(server).await
         {
             viewer.shutdown().await;
             return Err(e);
         }
-        Ok(Running { viewer, players, probe_server: params.probe_server, services: BTreeMap::new() })
-    }
-
-    async fn probe(&self, server: SocketAddr) -> Result<(), ModuleError> {
-        if std::mem::replace(&mut *self.probing.lock().unwrap_or_else(|e| e.into_inner()), true) {
-            return Err(ModuleError::new(ErrorCode::ProbeRunning, "a probe is running already; wait for it"));
+        let (watch, watched) = bounded(1);
+        if let Some(server) = params.probe_server {
+            self.runtime.spawn(Box::pin(self.probing.clone().watch(server, params.bind, watched)));
         }
-        let result = probe(&self.runtime, server).await;
-        *self.probing.lock().unwrap_or_else(|e| e.into_inner()) = false;
-        let failed = match result {
-            Ok(report) if !report.is_blocked() => {
-                // A full channel loses the oldest.
-                let _ = self.news.force_send(ModuleEvent::NatChanged(Box::new(report)));
-                return Ok(());
-            }
-            Ok(report) => format!("the server {server} did not answer: {}", report.advice()),
-            Err(e) => e.to_string(),
-        };
-        let errcode = ErrorCode::ProbeFailed;
-        let _ = self.news.force_send(ModuleEvent::NatError { errcode, errmsg: failed.clone() });
-        Err(ModuleError::new(errcode, failed))
+        let init = self.runtime.now().saturating_duration_since(begun).saturating_sub(player);
+        let startup = Startup { player: Some(player), init: Some(init), ..Startup::default() };
+        Ok(Running {
+            viewer,
+            players,
+            probe_server: params.probe_server,
+            startup,
+            services: BTreeMap::new(),
+            _watch: watch,
+        })
     }
 
     /// `resetP2P`: probes the network again and lets all services look for a better way.
@@ -246,9 +278,10 @@ impl<R: Runtime> P2pModule<R> {
     /// -2002 it is not initialised; -2201 a probe is running; -2202 the probe failed.
     pub async fn reset_p2p(&self) -> Result<(), ModuleError> {
         let (viewer, server) = self.running(|r| (r.viewer.clone(), r.probe_server))?;
+        tracing::info!(uuid = &*self.uuid, "reset");
         viewer.machine().call(|viewer, now| viewer.network_changed(now)).await?;
         match server {
-            Some(server) => self.probe(server).await,
+            Some(server) => self.probing.probe(server).await,
             None => Ok(()),
         }
     }
@@ -261,9 +294,53 @@ impl<R: Runtime> P2pModule<R> {
         }
     }
 
-    /// Whether trying again can help (`check_can_retry`): not before `init`.
+    /// Whether trying again can help (`check_can_retry`): not if `init` failed or was not called, the local server
+    /// needs a reset, or the last probe found no network. [`check_reset`](Self::check_reset) mends the latter two.
     pub fn check_can_retry(&self) -> bool {
-        matches!(*self.lock(), State::Running(_))
+        let server_works = self.running(|r| !r.players.has_failed()).unwrap_or(false);
+        server_works && !self.probing.has_failed()
+    }
+
+    /// `check_reset`, to be called on entering and leaving a page: resets what has failed, the local server
+    /// ([`Service::player_url`] tells the new URLs) and the probe. Returns whether anything was reset.
+    ///
+    /// # Errors
+    ///
+    /// -2002 it is not initialised; -2201 a probe is running; -2202 the probe failed; -2301 the local server could not
+    /// be started.
+    pub async fn check_reset(&self) -> Result<bool, ModuleError> {
+        let server_failed = self.running(|r| r.players.has_failed())?;
+        if server_failed {
+            self.reset_player()?;
+        }
+        let probe_failed = self.probing.has_failed();
+        if probe_failed {
+            self.reset_p2p().await?;
+        }
+        Ok(server_failed || probe_failed)
+    }
+
+    /// Resets the local server for players: a new one, on a free port. Streams go on under new URLs
+    /// ([`Service::player_url`]).
+    ///
+    /// # Errors
+    ///
+    /// -2002 it is not initialised; -2301 it could not be started.
+    pub fn reset_player(&self) -> Result<(), ModuleError> {
+        let (players, services) =
+            self.running(|r| (r.players.clone(), r.services.values().cloned().collect::<Vec<_>>()))?;
+        players.reset(&self.runtime).map_err(local_server)?;
+        services.iter().for_each(Service::serve_again);
+        Ok(())
+    }
+
+    /// Where players connect to.
+    ///
+    /// # Errors
+    ///
+    /// -2002 it is not initialised.
+    pub fn player_addr(&self) -> Result<SocketAddr, ModuleError> {
+        self.running(|r| r.players.local_addr())
     }
 
     /// `startP2PService`: begins to connect to a camera, and waits until it has proven its key.
@@ -272,19 +349,20 @@ impl<R: Runtime> P2pModule<R> {
     ///
     /// -2000 a field is missing or the URL is wrong; -2001 the xp2pInfo is invalid or of another device; -2002 not
     /// initialised; -2004 the URL is one of a server; -2005 the device is too old; -2401 there is a service of this
-    /// id; -2402 the camera cannot be reached; -2403 it was stopped meanwhile.
+    /// id; -2402 the camera cannot be reached; -2403 it was stopped meanwhile; -2501 / -2502 the encryption failed.
     pub async fn start_p2p_service(&self, id: &str, info: StreamInfo) -> Result<Service<R>, ModuleError> {
         if id.is_empty() {
             return Err(ModuleError::new(ErrorCode::Parameter, "the id of the service is empty"));
         }
-        let (viewer, players) = self.running(|r| (r.viewer.clone(), r.players.clone()))?;
+        let (viewer, players, startup) =
+            self.running(|r| (r.viewer.clone(), r.players.clone(), r.startup))?;
         let twice = || {
             ModuleError::new(ErrorCode::ServiceStartedTwice, format!("the service {id} was started already"))
         };
         if self.running(|r| r.services.contains_key(id))? {
             return Err(twice());
         }
-        let service = Service::start(self.runtime.clone(), viewer, players, id, info).await?;
+        let service = Service::start(self.runtime.clone(), viewer, players, id, info, startup).await?;
         let known = self.running(|r| {
             let free = !r.services.contains_key(id);
             if free {
@@ -296,11 +374,35 @@ impl<R: Runtime> P2pModule<R> {
             service.close().await;
             return Err(twice());
         }
+        tracing::info!(uuid = &*self.uuid, id, "service");
         if let Err(e) = service.connected().await {
-            self.stop_p2p_service(id).await?;
+            if let Err(gone) = self.stop_p2p_service(id).await {
+                tracing::debug!(uuid = &*self.uuid, id, "stopped meanwhile: {gone}");
+            }
             return Err(e);
         }
         Ok(service)
+    }
+
+    /// `startP2PService` with a data callback: starts the stream of the URL as well.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`start_p2p_service`](Self::start_p2p_service) and [`Service::start_stream`]; the service is stopped
+    /// then.
+    pub async fn start_p2p_service_with_stream(
+        &self,
+        id: &str,
+        info: StreamInfo,
+    ) -> Result<(Service<R>, StreamKind, Hub, String), ModuleError> {
+        let service = self.start_p2p_service(id, info).await?;
+        match service.start_stream(None).await {
+            Ok((kind, hub, url)) => Ok((service, kind, hub, url)),
+            Err(e) => {
+                self.stop_p2p_service(id).await?;
+                Err(e)
+            }
+        }
     }
 
     /// `stopP2PService`: ends the service with its streams, talk and downloads.
@@ -332,6 +434,10 @@ impl<R: Runtime> P2pModule<R> {
             )),
         }
     }
+}
+
+fn local_server(error: std::io::Error) -> ModuleError {
+    ModuleError::new(ErrorCode::LocalServer, format!("the local server: {error}"))
 }
 
 fn no_service(id: &str) -> ModuleError {

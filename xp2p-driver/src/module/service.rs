@@ -2,23 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender, bounded};
 use bytes::Bytes;
 use xp2p_proto::command::{BuiltIn, CommandOutcome, DeviceInfo, Reply};
 use xp2p_proto::error::ErrorCode;
 use xp2p_proto::info::{Feature, Xp2pInfo};
+use xp2p_proto::link::PathKind;
 use xp2p_proto::request::{CallType, Command, Request, Voice};
 use xp2p_proto::viewer::{Resume, StreamKey};
 use xp2p_proto::voice::{DEFAULT_CHUNK, PcmTagger};
 
+use super::players::Players;
+use super::startup::Startup;
 use super::voice::{self, Recorder, VoiceEvent, VoiceOptions};
 use super::{ModuleError, url};
-use crate::player::{Hub, PlayerServer};
+use crate::player::Hub;
 use crate::pusher::{Pusher, PusherEvent};
 use crate::runtime::Runtime;
-use crate::viewer::{DownloadHandle, ServiceEvent, TalkError, TalkHandle, ViewerHandle};
+use crate::viewer::{DownloadHandle, ServiceEvent, TalkError, TalkHandle, ViewStatus, ViewerHandle};
 
 /// Events that wait for the application; the oldest are lost then.
 const MAX_EVENTS: usize = 1024;
@@ -47,9 +50,29 @@ pub enum StreamKind {
     Playback,
 }
 
+impl StreamKind {
+    /// Its word in a query: `action=...`.
+    const fn action(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Playback => "playback",
+        }
+    }
+}
+
+/// A stream that runs.
+#[derive(Debug)]
+struct Running {
+    key: StreamKey,
+    hub: Hub,
+    /// What a player's URL ends with.
+    query: String,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
-    streams: BTreeMap<StreamKind, StreamKey>,
+    streams: BTreeMap<StreamKind, Running>,
+    startup: Startup,
     voice: Option<Sender<()>>,
     downloads: Vec<StreamKey>,
     /// How the connection stands: unknown, connected, over.
@@ -61,7 +84,8 @@ struct Inner {
 pub struct Service<R> {
     runtime: R,
     viewer: ViewerHandle<R>,
-    players: PlayerServer,
+    players: Players,
+    begun: Instant,
     id: Arc<str>,
     info: Arc<StreamInfo>,
     service: xp2p_proto::viewer::ServiceId,
@@ -74,10 +98,12 @@ impl<R: Runtime> Service<R> {
     pub(super) async fn start(
         runtime: R,
         viewer: ViewerHandle<R>,
-        players: PlayerServer,
+        players: Players,
         id: &str,
         info: StreamInfo,
+        startup: Startup,
     ) -> Result<Self, ModuleError> {
+        let begun = runtime.now();
         if info.url.is_empty() {
             return Err(ModuleError::new(ErrorCode::Parameter, "the field url is missing in streamInfo"));
         }
@@ -94,10 +120,10 @@ impl<R: Runtime> Service<R> {
         let started = started.map_err(|e| ModuleError::start(ErrorCode::StreamStartFailed, &e))?;
         let (sender, events) = bounded(MAX_EVENTS);
         let (told, ready) = bounded(1);
-        let inner = Arc::new(Mutex::new(Inner::default()));
-        runtime.spawn(Box::pin(follow(started.events, sender, inner.clone(), told)));
+        let inner = Arc::new(Mutex::new(Inner { startup, ..Inner::default() }));
+        runtime.spawn(Box::pin(follow(runtime.clone(), begun, started.events, sender, inner.clone(), told)));
         let (id, info) = (id.into(), Arc::new(info));
-        Ok(Self { runtime, viewer, players, id, info, service: started.id, inner, events, ready })
+        Ok(Self { runtime, viewer, players, begun, id, info, service: started.id, inner, events, ready })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -132,7 +158,14 @@ impl<R: Runtime> Service<R> {
             );
             return Err(ModuleError::new(ErrorCode::Xp2pInfoInvalid, text));
         }
+        let mut inner = self.lock();
+        let connected = inner.startup.service.unwrap_or_default();
+        inner.startup.check = Some(self.since_begin().saturating_sub(connected));
         Ok(())
+    }
+
+    fn since_begin(&self) -> Duration {
+        self.runtime.now().saturating_duration_since(self.begun)
     }
 
     /// Its id.
@@ -173,12 +206,11 @@ impl<R: Runtime> Service<R> {
                 ));
             }
         };
-        if self.lock().streams.contains_key(&kind) {
-            return Err(ModuleError::new(
-                ErrorCode::ServiceStartedTwice,
-                "a stream of this type runs already; stop it first, then start the other on the same link",
-            ));
+        if self.runs(kind) {
+            return Err(runs_already());
         }
+        let head = request.to_head()?;
+        let (query, asked) = (head.params.to_string(), self.runtime.now());
         let started = match request.clone() {
             Request::Live(live) => self.viewer.start_live(self.service, live).await,
             Request::Playback(playback) => self.viewer.start_playback(self.service, playback).await,
@@ -186,10 +218,18 @@ impl<R: Runtime> Service<R> {
             _ => return Err(ModuleError::new(ErrorCode::Parameter, "that is no stream")),
         };
         let (key, hub) = started.map_err(|e| ModuleError::start(ErrorCode::StreamStartFailed, &e))?;
-        self.lock().streams.insert(kind, key);
-        self.players.insert(&self.id, hub.clone());
-        let head = request.to_head()?;
-        let url = self.players.url(&self.id, &head.params.to_string());
+        if self.runs(kind) {
+            // Another task was faster.
+            self.viewer.stop_stream(key).await?;
+            return Err(runs_already());
+        }
+        let url = self.players.url(&self.id, &query);
+        {
+            let mut inner = self.lock();
+            inner.startup.start.get_or_insert(asked.saturating_duration_since(self.begun));
+            inner.streams.insert(kind, Running { key, hub: hub.clone(), query });
+        }
+        self.players.insert(&self.id, kind.action(), &hub);
         Ok((kind, hub, url))
     }
 
@@ -199,11 +239,76 @@ impl<R: Runtime> Service<R> {
     ///
     /// -2002 the module was destroyed; -2403 there is no such stream.
     pub async fn stop_stream(&self, kind: StreamKind) -> Result<(), ModuleError> {
-        let key = self.lock().streams.remove(&kind);
-        let key =
-            key.ok_or_else(|| ModuleError::new(ErrorCode::ServiceNotStarted, "no stream of this type runs"))?;
-        self.viewer.stop_stream(key).await?;
+        let stream = self.lock().streams.remove(&kind).ok_or_else(no_stream)?;
+        self.viewer.stop_stream(stream.key).await?;
         Ok(())
+    }
+
+    fn runs(&self, kind: StreamKind) -> bool {
+        self.lock().streams.get(&kind).is_some_and(|s| !s.hub.is_ended())
+    }
+
+    /// Where players find a stream that runs; another place after a reset of the local server.
+    ///
+    /// # Errors
+    ///
+    /// -2403 there is no such stream.
+    pub fn player_url(&self, kind: StreamKind) -> Result<String, ModuleError> {
+        let inner = self.lock();
+        let stream = inner.streams.get(&kind).ok_or_else(no_stream)?;
+        Ok(self.players.url(&self.id, &stream.query))
+    }
+
+    /// Puts its streams into a local server that was reset.
+    pub(super) fn serve_again(&self) {
+        for (kind, stream) in &self.lock().streams {
+            self.players.insert(&self.id, kind.action(), &stream.hub);
+        }
+    }
+
+    /// `getStreamLinkMode`: how data comes at present. `None`: the connection is not there.
+    ///
+    /// # Errors
+    ///
+    /// -2002 the module was destroyed.
+    pub async fn link_mode(&self) -> Result<Option<PathKind>, ModuleError> {
+        let service = self.service;
+        let paths = self.viewer.machine().call(move |viewer, _| viewer.paths(service)).await?;
+        Ok(paths.iter().find(|p| p.selected).map(|p| p.kind))
+    }
+
+    /// `getStreamBufSize`: bytes of a stream that wait for its slowest player.
+    ///
+    /// # Errors
+    ///
+    /// -2403 there is no such stream.
+    pub fn stream_buf_size(&self, kind: StreamKind) -> Result<usize, ModuleError> {
+        self.lock().streams.get(&kind).map(|s| s.hub.stats().queued).ok_or_else(no_stream)
+    }
+
+    /// `/stat`: paths with their round-trip times, bytes by path, and counters of a stream.
+    ///
+    /// # Errors
+    ///
+    /// -2002 the module was destroyed; -2403 there is no such stream.
+    pub async fn status(&self, kind: StreamKind) -> Result<ViewStatus, ModuleError> {
+        let key = self.lock().streams.get(&kind).map(|s| s.key).ok_or_else(no_stream)?;
+        Ok(self.viewer.status(key).await?)
+    }
+
+    /// How long each step up to the first picture of the live stream took.
+    ///
+    /// # Errors
+    ///
+    /// -2002 the module was destroyed.
+    pub async fn startup(&self) -> Result<Startup, ModuleError> {
+        let live = self.lock().streams.get(&StreamKind::Live).map(|s| s.key);
+        let stats = match live {
+            Some(key) => self.viewer.status(key).await?.stats,
+            None => None,
+        };
+        let stats = stats.unwrap_or_default();
+        Ok(Startup { data: stats.first_byte, keyframe: stats.first_keyframe, ..self.lock().startup })
     }
 
     /// `sendCommand` with the text of the plug-ins: `action=inner_define&channel=0&cmd=...`. `timeout`: 7.5 s unless
@@ -353,8 +458,21 @@ impl<R: Runtime> Service<R> {
     }
 }
 
+fn runs_already() -> ModuleError {
+    ModuleError::new(
+        ErrorCode::ServiceStartedTwice,
+        "a stream of this type runs already; stop it first, then start the other on the same link",
+    )
+}
+
+fn no_stream() -> ModuleError {
+    ModuleError::new(ErrorCode::ServiceNotStarted, "no stream of this type runs")
+}
+
 /// Passes events on, and remembers what matters for the next call.
-async fn follow(
+async fn follow<R: Runtime>(
+    runtime: R,
+    begun: Instant,
     from: Receiver<ServiceEvent>,
     to: Sender<ServiceEvent>,
     inner: Arc<Mutex<Inner>>,
@@ -362,10 +480,12 @@ async fn follow(
 ) {
     while let Ok(event) = from.recv().await {
         {
+            let now = runtime.now().saturating_duration_since(begun);
             let mut inner = inner.lock().unwrap_or_else(|e| e.into_inner());
             match &event {
                 ServiceEvent::Connected { .. } => {
                     inner.connected = Some(Ok(()));
+                    inner.startup.service.get_or_insert(now);
                     told.close();
                 }
                 ServiceEvent::Disconnect { code, reason } => {
@@ -373,8 +493,11 @@ async fn follow(
                     inner.streams.clear();
                     told.close();
                 }
+                ServiceEvent::Parsed { .. } => {
+                    inner.startup.header.get_or_insert(now);
+                }
                 ServiceEvent::Eof { stream } | ServiceEvent::Close { stream, .. } => {
-                    inner.streams.retain(|_, key| key != stream);
+                    inner.streams.retain(|_, running| running.key != *stream);
                     inner.downloads.retain(|key| key != stream);
                 }
                 _ => {}

@@ -139,10 +139,7 @@ impl PlayerServer {
                     // Out of file handles, or a client that left at once: the next one may have more luck.
                     Some(Err(e)) => {
                         tracing::debug!("cannot accept a player: {e}");
-                        tell(
-                            &server.news,
-                            PlayerEvent::Error { code: SERVER_ERROR, reason: e.to_string() },
-                        );
+                        tell(&server.news, PlayerEvent::Error { code: SERVER_ERROR, reason: e.to_string() });
                         crate::runtime::sleep(&runtime, Duration::from_millis(50)).await;
                     }
                     None => break,
@@ -284,8 +281,14 @@ fn get(shared: &Shared, request: &Request<Incoming>) -> Response<PlayerBody> {
             response
         }
         Wanted::Flv { id } => {
-            let Some(hub) = shared.hub(&id, request.uri().query().unwrap_or_default()) else { return text(StatusCode::NOT_FOUND, "there is no such stream\n") };
-            let body = if head { PlayerBody::Text(None) } else { PlayerBody::Stream(hub.subscribe(), Pull::begin(&id, &shared.news)) };
+            let Some(hub) = shared.hub(&id, request.uri().query().unwrap_or_default()) else {
+                return text(StatusCode::NOT_FOUND, "there is no such stream\n");
+            };
+            let body = if head {
+                PlayerBody::Text(None)
+            } else {
+                PlayerBody::Stream(Box::new(hub.subscribe()), Pull::begin(&id, &shared.news))
+            };
             let mut response = Response::new(body);
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("video/x-flv"));
@@ -309,7 +312,7 @@ fn text(status: StatusCode, text: &'static str) -> Response<PlayerBody> {
 /// Body of an answer.
 enum PlayerBody {
     Text(Option<Bytes>),
-    Stream(Subscription, #[expect(dead_code, reason = "tells when it is dropped")] Pull),
+    Stream(Box<Subscription>, #[expect(dead_code, reason = "tells when it is dropped")] Pull),
 }
 
 impl Body for PlayerBody {

@@ -130,6 +130,11 @@ impl Hub {
         inner.wake();
     }
 
+    /// Whether the stream is over.
+    pub fn is_ended(&self) -> bool {
+        self.lock().ended
+    }
+
     /// The stream has a gap, after which it may begin with anything: receivers wait for a keyframe.
     pub fn interrupt(&self) {
         self.lock().cache.clear();

@@ -115,7 +115,13 @@ mod tests {
             let path = format!("/tok/{}/ipc.flv", encode_id(id));
             assert_eq!(wanted(&path, "tok"), Wanted::Flv { id: id.into() }, "{path}");
         }
-        for path in ["/tok/%/ipc.flv", "/tok/%4/ipc.flv", "/tok/%+1/ipc.flv", "/tok/%ff/ipc.flv", "/tok/%\u{fc}/ipc.flv"] {
+        for path in [
+            "/tok/%/ipc.flv",
+            "/tok/%4/ipc.flv",
+            "/tok/%+1/ipc.flv",
+            "/tok/%ff/ipc.flv",
+            "/tok/%\u{fc}/ipc.flv",
+        ] {
             assert_eq!(wanted(path, "tok"), Wanted::Nothing, "{path}");
         }
     }

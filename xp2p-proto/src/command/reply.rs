@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn a_mask_has_bit_0_for_the_first_day() {
         let mut mask = MonthMask::default();
-        [8, 14, 32, 0].map(|day| mask.set(day));
+        [8, 14, 32, 0].into_iter().for_each(|day| mask.set(day));
         assert_eq!(mask.days().collect::<Vec<_>>(), [8, 14]);
         assert_eq!(mask.days, 8320);
     }
