@@ -476,6 +476,8 @@ fn one_link_carries_the_whole_conversation() {
             "there is room again"
         );
         module.destroy().await;
+        assert_eq!(code(service.start_stream(None).await), -2002, "the module was destroyed");
+        assert_eq!(code(service.stop_local_download().await), -2002);
     });
     // The camera has heard the tone: both halves.
     let heard = std::fs::read(home.dir.path().join("heard.wav")).expect("a file");

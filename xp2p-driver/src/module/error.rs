@@ -27,6 +27,7 @@ impl ModuleError {
         let code = match error {
             StartError::Viewer(xp2p_proto::viewer::ViewerError::Request(e)) => e.code(),
             StartError::Viewer(xp2p_proto::viewer::ViewerError::NoService) => ErrorCode::ServiceNotStarted,
+            StartError::Gone(_) => ErrorCode::NotInitialised,
             _ => code,
         };
         Self::new(code, error.to_string())

@@ -15,7 +15,7 @@ use super::session::Grant;
 use crate::command::SeekTo;
 use crate::exchange::{Flow, Outbox};
 use crate::flv::{Tag, TagKind};
-use crate::request::{Playback as PlaybackRequest, ResponseHead, Status};
+use crate::request::{Playback as PlaybackRequest, ResponseHead};
 
 /// A tag of a recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,7 +155,7 @@ impl Playback {
     pub(super) fn accept(&mut self, events: &mut VecDeque<CameraEvent>) {
         if !self.accepted {
             self.accepted = true;
-            self.outbox.push(Bytes::from(ResponseHead::new(Status::Ok).to_bytes()));
+            self.outbox.push(Bytes::from(ResponseHead::media().to_bytes()));
             self.read(ReadFrom::Seek(self.position), events);
         }
     }

@@ -419,7 +419,7 @@ impl Session {
             .latency
             .map_or(context.config.sender.budget, |b| b.clamp(*BUDGETS.start(), *BUDGETS.end()));
         let config = SenderConfig { budget, ..context.config.sender };
-        let response = Bytes::from(ResponseHead::new(Status::Ok).to_bytes());
+        let response = Bytes::from(ResponseHead::media().to_bytes());
         let sender = Sender::new(context.now, config, stream, response, feed, request.audio_only);
         context.events.push_back(CameraEvent::LiveStarted {
             viewer: self.viewer(),

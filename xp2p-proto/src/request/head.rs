@@ -208,6 +208,13 @@ impl ResponseHead {
         Self { status: status.number(), phrase: status.text().to_owned(), headers: Headers::default() }
     }
 
+    /// What precedes live pictures and recordings: 200, and the type of an FLV stream.
+    pub fn media() -> Self {
+        let mut head = Self::new(Status::Ok);
+        head.headers.content_type = Some("video/x-flv".to_owned());
+        head
+    }
+
     /// A refusal, with a text for a person.
     pub fn refusal(status: Status, reason: &str) -> Self {
         let mut head = Self::new(status);
