@@ -381,7 +381,7 @@ fn one_link_carries_the_whole_conversation() {
         let status = status.expect("sent");
         assert_eq!(status.kind(), "success");
         let CommandOutcome::Success { data } = status else { panic!("{status:?}") };
-        assert_eq!(DeviceStatus::parse(&data).expect("a status").max_connect_num, Some(4));
+        assert_eq!(DeviceStatus::parse(&data).expect("a status").max_connect_num, Some(16));
         assert!(matches!(unknown.expect("sent"), CommandOutcome::Failure { status: 406, .. }));
 
         // Link, buffer, timing.
