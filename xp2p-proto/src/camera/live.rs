@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::config::FeedConfig;
-use crate::flv::{GopLimits, Tag};
+use crate::flv::{Frame, FrameError, FrameLimits, FrameMuxer, GopLimits, Tag};
 use crate::live::{Feed, PushError, Pushed};
 use crate::request::Quality;
 
@@ -21,6 +21,8 @@ pub(super) struct FeedPush {
 #[derive(Debug)]
 pub(super) struct Feeds {
     feeds: Vec<Feed>,
+    /// One for each feed, for sources that push frames.
+    muxers: Vec<FrameMuxer>,
     by_name: BTreeMap<(u32, Quality), FeedIndex>,
 }
 
@@ -31,7 +33,11 @@ impl Feeds {
             .enumerate()
             .flat_map(|(i, f)| f.qualities.iter().map(move |&q| ((f.channel, q), FeedIndex(i))))
             .collect();
-        Self { feeds: configs.iter().map(|_| Feed::new(limits)).collect(), by_name }
+        Self {
+            feeds: configs.iter().map(|_| Feed::new(limits)).collect(),
+            muxers: configs.iter().map(|_| FrameMuxer::new(FrameLimits::default())).collect(),
+            by_name,
+        }
     }
 
     pub(super) fn find(&self, channel: u32, quality: Quality) -> Option<FeedIndex> {
@@ -50,7 +56,15 @@ impl Feeds {
         Ok(FeedPush { pushed, video_changed })
     }
 
+    /// Makes tags of a frame. An index that [`find`](Self::find) did not give makes none.
+    pub(super) fn mux(&mut self, index: FeedIndex, frame: &Frame) -> Result<Vec<Tag>, FrameError> {
+        self.muxers.get_mut(index.0).map_or(Ok(Vec::new()), |muxer| muxer.push(frame))
+    }
+
     pub(super) fn restart(&mut self, index: FeedIndex) {
+        if let Some(muxer) = self.muxers.get_mut(index.0) {
+            muxer.restart();
+        }
         if let Some(feed) = self.feeds.get_mut(index.0) {
             feed.restart();
         }
