@@ -115,8 +115,8 @@ mod tests {
             assert_eq!(bits.ue("x", 10), Ok(want));
         }
         let mut bits = Bits::new(&data[1..], "SPS");
-        assert_eq!(bits.bits(1), Ok(0));
-        assert_eq!(bits.ue("x", 0), Err(FrameError::BadField { what: "SPS", field: "x", bit: 1 }));
+        assert_eq!(bits.bits(2), Ok(1));
+        assert_eq!(bits.ue("x", 5), Err(FrameError::BadField { what: "SPS", field: "x", bit: 2 }));
     }
 
     #[test]
