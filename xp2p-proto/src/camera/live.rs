@@ -70,3 +70,31 @@ impl Feeds {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flv::{FrameKind, VideoKind};
+
+    #[test]
+    fn frames_become_tags_of_their_own_feed_until_it_begins_anew() {
+        let config = |channel| FeedConfig { channel, name: String::new(), qualities: vec![Quality::High] };
+        let mut feeds = Feeds::new(&[config(0), config(1)], GopLimits::default());
+        let [first, second] = [0, 1].map(|channel| feeds.find(channel, Quality::High).unwrap());
+        let video = FrameKind::Video(VideoKind::H264);
+        let key: &[u8] =
+            &[0, 0, 1, 0x67, 77, 0x40, 31, 0xe8, 0x80, 0, 0, 1, 0x68, 0xce, 0, 0, 1, 0x65, 0x88, 1];
+        let key = Frame::new(video, 40, key);
+        let inter = Frame::new(video, 80, &[0, 0, 1, 0x41, 0x9a][..]);
+        let tags = feeds.mux(first, &key).unwrap();
+        assert!(feeds.push(first, &tags[0]).unwrap().video_changed);
+        assert!(feeds.push(first, &tags[1]).unwrap().pushed.packet.unwrap().key);
+        assert_eq!(feeds.mux(second, &inter), Err(FrameError::NotKeyframe));
+        let tags = feeds.mux(first, &inter).unwrap();
+        assert!(feeds.push(first, &tags[0]).unwrap().pushed.packet.is_some());
+        feeds.restart(first);
+        assert_eq!(feeds.mux(first, &inter), Err(FrameError::NotKeyframe));
+        let tags = feeds.mux(first, &key).unwrap();
+        assert!(tags.iter().all(|tag| feeds.push(first, tag).is_ok()), "time begins again");
+    }
+}
