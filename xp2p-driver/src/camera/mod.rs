@@ -14,8 +14,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use xp2p_proto::camera::{Camera, CameraConfig, CameraEvent, MessageError, MessageId, ViewerId, ViewerInfo};
-use xp2p_proto::flv::Tag;
+use xp2p_proto::camera::{
+    Camera, CameraConfig, CameraEvent, MessageError, MessageId, PushFrameError, ViewerId, ViewerInfo,
+};
+use xp2p_proto::flv::{Frame, Tag};
 use xp2p_proto::info::{Host, HostPort, Rights, Xp2pInfo};
 use xp2p_proto::live::PushError;
 use xp2p_proto::request::Quality;
@@ -177,6 +179,26 @@ impl CameraHandle {
     ) -> Result<(), Gone> {
         self.handle.notify_blocking(move |camera, now| {
             if let Err(e) = camera.push_tag(now, channel, quality, &tag) {
+                on_error(e);
+            }
+        })
+    }
+
+    /// Pushes a raw frame of an encoder from its thread; see [`Camera::push_frame`]. Errors of frames are given to
+    /// `on_error` in the camera's task.
+    ///
+    /// # Errors
+    ///
+    /// [`Gone`].
+    pub fn push_frame_blocking(
+        &self,
+        channel: u32,
+        quality: Quality,
+        frame: Frame,
+        on_error: impl FnOnce(PushFrameError) + Send + 'static,
+    ) -> Result<(), Gone> {
+        self.handle.notify_blocking(move |camera, now| {
+            if let Err(e) = camera.push_frame(now, channel, quality, &frame) {
                 on_error(e);
             }
         })

@@ -1,11 +1,12 @@
 //! The camera: registers at its servers, answers viewers, and sends them live media.
 //!
 //! A [`Camera`] is driven as [`Machine`] says. The application declares its feeds in the [`CameraConfig`], pushes FLV
-//! tags with [`Camera::push_tag`], and hears of viewers by [`CameraEvent`]s.
+//! tags with [`Camera::push_tag`] or raw frames with [`Camera::push_frame`], and hears of viewers by [`CameraEvent`]s.
 
 mod commands;
 mod config;
 mod event;
+mod frames;
 mod live;
 mod playback;
 mod registration;
@@ -24,6 +25,7 @@ use rand_core::Rng;
 
 pub use self::config::{CameraConfig, CameraError, CameraServer, FeedConfig, MAX_FEEDS, MAX_SERVERS};
 pub use self::event::{CameraEvent, MessageId, ReadFrom, RequestId, ViewerId, ViewerInfo, Watermark};
+pub use self::frames::PushFrameError;
 pub use self::playback::{RecordedTag, read_seek_marker, seek_marker};
 pub use self::requests::{MAX_MESSAGES, MessageError};
 pub use self::talk::MAX_UNHEARD;

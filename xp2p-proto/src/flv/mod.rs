@@ -5,6 +5,7 @@
 //! * [`VideoHead`] and [`AudioHead`] tell codec, kind and time of a tag's body, in the classic and in the enhanced
 //!   form.
 //! * [`Config`] and [`GopCache`] hold what a viewer who joins late needs to see a picture at once.
+//! * [`FrameMuxer`] makes tags of the raw frames of an encoder (H.264, H.265, AAC, G.711).
 //! * [`Timeline`] makes timestamps start near 0 and go forward only.
 //!
 //! Media moves as [`bytes::Bytes`]: a tag is a slice of the input wherever it can be, and clones share it.
@@ -32,6 +33,7 @@
 mod audio;
 mod demux;
 mod ex;
+mod frames;
 mod gop;
 mod mux;
 mod queue;
@@ -45,6 +47,10 @@ mod video;
 pub use audio::{AudioCodec, AudioHead, AudioPacket};
 pub use demux::{Demuxer, FlvError, Item, Limits, MAX_DATA_OFFSET};
 pub use ex::{HeadError, MAX_MODEX, TrackId};
+pub use frames::{
+    Frame, FrameError, FrameKind, FrameLimits, FrameMuxer, G711Law, MAX_AUDIO_CONFIG, MAX_AUDIO_FRAME,
+    MAX_NALS, MAX_PARAMETER_SET, MAX_SETS, MAX_VIDEO_FRAME, SetKind, VideoKind,
+};
 pub use gop::{Config, GopCache, GopLimits};
 pub use mux::Muxer;
 pub use reader::TagReader;
