@@ -10,7 +10,8 @@ const CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/clip.flv");
 const CAMERA: &str = include_str!("../../xp2p-smol/examples/camera.rs");
 const VIEWER: &str = include_str!("../../xp2p-smol/examples/viewer.rs");
 const PLAIN_LOOP: &str = include_str!("../../xp2p-proto/examples/plain_loop.rs");
-const START: Duration = Duration::from_secs(15);
+/// Long enough for a machine that is busy with other tests.
+const START: Duration = Duration::from_secs(30);
 /// Seconds that the examples watch.
 const SECONDS: &str = "3";
 
@@ -30,7 +31,7 @@ fn start(package: &str, name: &str, dir: &Path, args: &[&str]) -> Process {
     Process::start_program(&example(package, name), name, dir, args, Stdio::null())
 }
 
-/// The number between two texts of the first line that has both.
+/// The number in the first line that is nothing but `before`, a number and `after`.
 fn number(lines: &[String], before: &str, after: &str) -> u64 {
     let find = |line: &String| line.strip_prefix(before)?.strip_suffix(after)?.parse().ok();
     lines.iter().find_map(find).unwrap_or_else(|| panic!("no `{before}...{after}` in {lines:?}"))

@@ -113,10 +113,9 @@ fn send(viewer: &mut Viewer, socket: &UdpSocket, now: Instant) {
     let mut buf = Vec::new();
     while let Some(transmit) = viewer.poll_transmit(now, &mut buf) {
         for datagram in buf.chunks(transmit.segment_size.unwrap_or(buf.len()).max(1)) {
-            // A packet that cannot be sent is a packet that is lost: some of the camera's addresses lead nowhere.
-            if let Err(e) = socket.send_to(datagram, transmit.remote) {
-                eprintln!("nothing goes to {}: {e}", transmit.remote);
-            }
+            // A packet that cannot be sent is a packet that is lost: some of the camera's addresses lead nowhere from
+            // here, those of the other family among them.
+            let _ = socket.send_to(datagram, transmit.remote);
         }
         buf.clear();
     }
