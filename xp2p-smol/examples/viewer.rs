@@ -50,5 +50,6 @@ async fn run(info: &str, mut file: std::fs::File, time: Duration) -> Result<(), 
     }
     end.await?;
     module.destroy().await;
-    if size > 0 { Ok(println!("recorded {size} bytes")) } else { Err("no picture came".into()) }
+    println!("recorded {size} bytes");
+    if size > 0 { Ok(()) } else { Err("no picture came".into()) }
 }
