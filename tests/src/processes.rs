@@ -7,33 +7,57 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+/// Where cargo puts what it builds with the profile of the tests.
+fn target() -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own path");
+    // target/PROFILE/deps/test-1234, or target/PROFILE/benchmark
+    let deps = test.parent().filter(|d| d.ends_with("deps")).and_then(Path::parent);
+    let dir = deps.or_else(|| test.parent()).expect("target/PROFILE");
+    assert!(
+        dir.ends_with("debug") || dir.ends_with("release"),
+        "an unexpected place for a test: {}",
+        dir.display()
+    );
+    dir.to_owned()
+}
+
+/// Builds something with the profile of the tests, without their features. Returns where cargo puts it.
+fn build(what: &[&str]) -> PathBuf {
+    let dir = target();
+    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.args(["build", "--quiet"]).args(what);
+    if dir.ends_with("release") {
+        build.arg("--release");
+    }
+    // What cargo tells this test of its own package would make build scripts run, and much be built, again and again.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            build.env_remove(&name);
+        }
+    }
+    let status = build
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .env("CARGO_TARGET_DIR", dir.parent().expect("target"))
+        .status()
+        .expect("cargo runs");
+    assert!(status.success(), "{what:?} cannot be built");
+    dir
+}
+
 /// The program, built once per test run with the profile of the tests.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let test = std::env::current_exe().expect("the test's own path");
-        // target/PROFILE/deps/test-1234, or target/PROFILE/benchmark
-        let deps = test.parent().filter(|d| d.ends_with("deps")).and_then(Path::parent);
-        let dir = deps.or_else(|| test.parent()).expect("target/PROFILE");
-        assert!(
-            dir.ends_with("debug") || dir.ends_with("release"),
-            "an unexpected place for a test: {}",
-            dir.display()
-        );
-        let release = dir.file_name().is_some_and(|n| n == "release");
-        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build.args(["build", "--quiet", "-p", "xp2p-cli", "--bin", "xp2p"]);
-        if release {
-            build.arg("--release");
-        }
-        let status = build
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-            .env("CARGO_TARGET_DIR", dir.parent().expect("target"))
-            .status()
-            .expect("cargo runs");
-        assert!(status.success(), "xp2p cannot be built");
+        let dir = build(&["-p", "xp2p-cli", "--bin", "xp2p"]);
         dir.join(format!("xp2p{}", std::env::consts::EXE_SUFFIX))
     })
+}
+
+/// An example of one of the crates, built with the profile of the tests.
+pub fn example(package: &str, name: &str) -> PathBuf {
+    let dir = build(&["-p", package, "--example", name]);
+    dir.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// A running program. It is killed when this is dropped.
@@ -52,7 +76,12 @@ impl Process {
 
     /// The same with something on its standard input.
     pub fn start_with(name: &str, dir: &Path, args: &[&str], stdin: Stdio) -> Self {
-        let mut child = Command::new(program())
+        Self::start_program(program(), name, dir, args, stdin)
+    }
+
+    /// The same with another program.
+    pub fn start_program(program: &Path, name: &str, dir: &Path, args: &[&str], stdin: Stdio) -> Self {
+        let mut child = Command::new(program)
             .args(args)
             .current_dir(dir)
             .env("XDG_CONFIG_HOME", dir)

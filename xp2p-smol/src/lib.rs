@@ -1,6 +1,7 @@
 //! `xp2p-smol`: xp2p on the smol runtime.
 //!
 //! Everything is in [`xp2p_driver`]; this crate fills in the runtime. Tasks run on smol's global executor.
+//! `examples/camera.rs` and `examples/viewer.rs` are programs to begin with.
 
 use std::future::Future;
 use std::io;
@@ -12,6 +13,8 @@ use std::time::Instant;
 use async_io::Async;
 use noq_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 pub use xp2p_driver as driver;
+pub use xp2p_driver::camera::CameraHandle;
+pub use xp2p_driver::proto;
 use xp2p_driver::runtime::{Listener, Runtime, Task, Timer, Udp};
 
 /// The smol runtime.
@@ -21,7 +24,7 @@ pub struct Smol;
 /// A running viewer on smol.
 pub type ViewerHandle = xp2p_driver::viewer::ViewerHandle<Smol>;
 
-/// The plug-ins' module on smol.
+/// The viewer side under the names of the plug-ins, on smol.
 pub type P2pModule = xp2p_driver::module::P2pModule<Smol>;
 
 impl Runtime for Smol {
