@@ -35,7 +35,8 @@ pub(crate) enum Command {
     Playback(Playback),
     Download(Download),
     Talk(Talk),
-    Command(SendCommand),
+    #[command(name = "command")]
+    Send(SendCommand),
     Status(Ask),
     Records(Records),
     Files(Files),

@@ -131,8 +131,11 @@ fn servers(args: &Camera) -> Result<Vec<CameraServer>> {
         .collect()
 }
 
-/// The directory of recordings, and what writes to it.
-fn records(args: &Camera) -> Result<(Option<Arc<dyn Storage>>, Option<Recording>)> {
+/// What a camera reads its recordings from, and what writes them.
+type Records = (Option<Arc<dyn Storage>>, Option<Recording>);
+
+/// The directory of recordings.
+fn records(args: &Camera) -> Result<Records> {
     let Some(dir) = &args.records else { return Ok((None, None)) };
     let mut recording = None;
     if args.record {

@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 fn failure(command: &Command) -> u8 {
     match command {
         // Their 1 says that the camera refused; 2 that it could not be asked.
-        Command::Command(_)
+        Command::Send(_)
         | Command::Status(_)
         | Command::Records(_)
         | Command::Files(_)
@@ -88,7 +88,7 @@ fn run(command: &Command) -> Result<u8> {
         Command::Info(args) => info::run(args).map(|()| true)?,
         Command::Share(args) => share::share(args).map(|()| true)?,
         Command::Revoke(args) => share::revoke(args).map(|()| true)?,
-        Command::Command(args) => return block_on(command::run(args)),
+        Command::Send(args) => return block_on(command::run(args)),
         Command::Ptz(args) => return block_on(command::ptz(args)),
         Command::Message(args) => return block_on(command::message(args)),
         Command::Status(args) => return block_on(listing::status(args)),
