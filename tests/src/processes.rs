@@ -21,11 +21,21 @@ fn target() -> PathBuf {
     dir.to_owned()
 }
 
-/// Builds something with the profile of the tests, without their features. Returns where cargo puts it.
-fn build(what: &[&str]) -> PathBuf {
+/// Program and examples, as `./test` builds them: other arguments would mean other features of what they depend on, and
+/// long builds.
+const BUILD: [&str; 10] =
+    ["build", "--quiet", "-p", "xp2p-cli", "-p", "xp2p-smol", "-p", "xp2p-proto", "--bins", "--examples"];
+
+/// Builds them once per test run with the profile of the tests, without their features. Returns where cargo puts them.
+fn build() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(run_build)
+}
+
+fn run_build() -> PathBuf {
     let dir = target();
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.args(["build", "--quiet"]).args(what);
+    build.args(BUILD);
     if dir.ends_with("release") {
         build.arg("--release");
     }
@@ -41,23 +51,19 @@ fn build(what: &[&str]) -> PathBuf {
         .env("CARGO_TARGET_DIR", dir.parent().expect("target"))
         .status()
         .expect("cargo runs");
-    assert!(status.success(), "{what:?} cannot be built");
+    assert!(status.success(), "xp2p cannot be built");
     dir
 }
 
-/// The program, built once per test run with the profile of the tests.
+/// The program.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let dir = build(&["-p", "xp2p-cli", "--bin", "xp2p"]);
-        dir.join(format!("xp2p{}", std::env::consts::EXE_SUFFIX))
-    })
+    PROGRAM.get_or_init(|| build().join(format!("xp2p{}", std::env::consts::EXE_SUFFIX)))
 }
 
-/// An example of one of the crates, built with the profile of the tests.
-pub fn example(package: &str, name: &str) -> PathBuf {
-    let dir = build(&["-p", package, "--example", name]);
-    dir.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+/// An example of one of the crates.
+pub fn example(name: &str) -> PathBuf {
+    build().join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// A running program. It is killed when this is dropped.
