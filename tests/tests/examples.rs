@@ -21,14 +21,14 @@ fn home(name: &str) -> (TempDir, Process, Process, String) {
     let path = dir.path();
     let mut server = Process::start("server", path, &["server", "--listen", "127.0.0.1:0", "--open"]);
     let spec = server.line(START);
-    let mut camera = start("xp2p-smol", "camera", path, &[&spec, CLIP]);
+    let mut camera = start("camera", path, &[&spec, CLIP]);
     let info = camera.line(START);
     assert!(info.starts_with("XP2P"), "{info}");
     (dir, server, camera, info)
 }
 
-fn start(package: &str, name: &str, dir: &Path, args: &[&str]) -> Process {
-    Process::start_program(&example(package, name), name, dir, args, Stdio::null())
+fn start(name: &str, dir: &Path, args: &[&str]) -> Process {
+    Process::start_program(&example(name), name, dir, args, Stdio::null())
 }
 
 /// The number in the first line that is nothing but `before`, a number and `after`.
@@ -46,7 +46,7 @@ fn code_lines(source: &str) -> usize {
 fn the_viewer_records_the_camera_and_turns_it() {
     let (dir, _server, mut camera, info) = home("examples-viewer");
     for degrees in [-10, -20] {
-        let mut viewer = start("xp2p-smol", "viewer", dir.path(), &[&info, "door.flv", SECONDS]);
+        let mut viewer = start("viewer", dir.path(), &[&info, "door.flv", SECONDS]);
         let lines = viewer.rest(START);
         assert!(viewer.wait(START).success());
         assert!(lines[0].starts_with("http://127.0.0.1:"), "{lines:?}");
@@ -74,7 +74,7 @@ fn the_viewer_records_the_camera_and_turns_it() {
 #[test]
 fn the_plain_loop_gets_pictures_without_a_runtime() {
     let (dir, _server, _camera, info) = home("examples-loop");
-    let mut plain = start("xp2p-proto", "plain_loop", dir.path(), &[&info, SECONDS]);
+    let mut plain = start("plain_loop", dir.path(), &[&info, SECONDS]);
     let lines = plain.rest(START);
     assert!(plain.wait(START).success());
     let first = number(&lines, "first keyframe after ", " ms");
@@ -85,10 +85,10 @@ fn the_plain_loop_gets_pictures_without_a_runtime() {
 #[test]
 fn an_example_without_a_camera_fails_and_says_why() {
     let dir = TempDir::new("examples-nothing");
-    let mut viewer = start("xp2p-smol", "viewer", dir.path(), &["XP2Pnothing", "door.flv", SECONDS]);
+    let mut viewer = start("viewer", dir.path(), &["XP2Pnothing", "door.flv", SECONDS]);
     assert_eq!(viewer.wait(START).code(), Some(1));
     viewer.error_line(START, "Error: ");
-    let mut plain = start("xp2p-proto", "plain_loop", dir.path(), &[]);
+    let mut plain = start("plain_loop", dir.path(), &[]);
     assert_eq!(plain.wait(START).code(), Some(1));
     plain.error_line(START, "usage: plain_loop XP2PINFO SECONDS");
 }
