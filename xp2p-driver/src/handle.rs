@@ -91,11 +91,12 @@ impl<M: Machine + Send + Unpin + 'static> Handle<M> {
         let (machine, role) = make(&bound, runtime.now())?;
         let (commands, receiver) = async_channel::bounded(MAX_COMMANDS);
         let stats = Arc::new(LoopStats::default());
+        let queue = receiver.clone();
         let task = EventLoop::new(runtime.clone(), machine, role, sockets, receiver, stats.clone());
         let end = End::default();
         let ended = end.clone();
         runtime.spawn(Box::pin(async move {
-            // Before the queue of commands is dropped, so that those who wait there find the reason.
+            // Known before the queue of commands is emptied, so that those who wait there find the reason.
             let mut task = std::pin::pin!(task);
             let why = match task.as_mut().await {
                 Ok(()) => Gone::ShutDown,
@@ -106,6 +107,10 @@ impl<M: Machine + Send + Unpin + 'static> Handle<M> {
             };
             // Set only here.
             let _ = ended.set(why);
+            // A queue keeps what is in it for as long as anybody could send, and whoever waits for that would wait
+            // for ever.
+            queue.close();
+            while queue.try_recv().is_ok() {}
         }));
         Ok(Self { commands, stats, local, end })
     }
