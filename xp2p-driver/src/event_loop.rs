@@ -29,7 +29,7 @@ const COMMAND_BUDGET: usize = 64;
 /// Turns before other tasks get theirs.
 const TURN_BUDGET: usize = 8;
 /// How often the host's addresses are looked at.
-const ADDRESS_CHECK: Duration = Duration::from_secs(5);
+pub(crate) const ADDRESS_CHECK: Duration = Duration::from_secs(5);
 /// How often the machine is told the time of day.
 const CLOCK_CHECK: Duration = Duration::from_secs(60);
 /// How long a machine may take to say goodbye.

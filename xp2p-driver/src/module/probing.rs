@@ -3,18 +3,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use xp2p_proto::error::ErrorCode;
 
 use super::{ModuleError, ModuleEvent};
+use crate::event_loop::ADDRESS_CHECK;
 use crate::probe::probe;
 use crate::runtime::{Runtime, sleep};
 use crate::udp::local_addresses;
-
-/// How often the host's addresses are looked at.
-const ADDRESS_CHECK: Duration = Duration::from_secs(5);
 
 /// Clones are the same.
 #[derive(Debug, Clone)]
