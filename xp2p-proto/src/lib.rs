@@ -18,6 +18,7 @@ pub mod register;
 pub mod request;
 pub mod server;
 pub mod stun;
+pub mod swarm;
 pub mod viewer;
 pub mod voice;
 pub mod wire;

@@ -1,0 +1,24 @@
+//! 1vN: many viewers share one live stream.
+//!
+//! A scheduler: messages, pieces and time go in; messages, pieces and wishes ("open the origin", "connect to that peer") come
+//! out. It knows nothing of sockets or QUIC, so that the same code runs over a link, in the packet simulator and in a
+//! message-level simulator with ten thousand viewers.
+//!
+//! * [`constants`]: every number, with its reason.
+//! * [`PieceInfo`], [`Batch`]: what a signer announces; [`HaveMap`], [`Path`]: who has it and how it came.
+//! * [`Message`], [`ToTracker`], [`FromTracker`]: what is said.
+
+pub mod constants;
+mod ids;
+mod map;
+mod message;
+mod path;
+mod piece;
+mod tracker_message;
+
+pub use ids::{PeerId, StreamId};
+pub use map::{HAVE_BITS, HaveMap};
+pub use message::{LaneStatus, Message, NO_SOURCE, PieceHead, Status};
+pub use path::{MAX_HOPS, Path};
+pub use piece::{Batch, PIECE_HASH_LEN, Payload, PieceInfo, PieceNo};
+pub use tracker_message::{Candidate, FromTracker, Misdeed, NatClass, Report, ToTracker, Trust};

@@ -1,0 +1,171 @@
+//! What members and the tracker say to each other.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::PeerId;
+use super::constants::LANES;
+use super::piece::{Batch, PieceNo};
+
+/// What a member's network lets others do, most open first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NatClass {
+    /// Anyone can send to it.
+    Public,
+    /// Endpoint-independent mapping, and a filter that at most looks at the address (RFC 4787).
+    Cone,
+    /// Endpoint-independent mapping, and a filter that looks at address and port.
+    Restricted,
+    /// A mapping for each destination.
+    Symmetric,
+    /// Not known yet.
+    #[default]
+    Unknown,
+}
+
+impl NatClass {
+    /// Whether two members behind such networks can be expected to reach each other directly.
+    pub fn reaches(self, other: Self) -> bool {
+        !matches!(
+            (self, other),
+            (Self::Symmetric, Self::Symmetric | Self::Restricted) | (Self::Restricted, Self::Symmetric)
+        )
+    }
+
+    /// Whether others can reach it easily.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Public | Self::Cone)
+    }
+}
+
+/// A member that another one may connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its id.
+    pub peer: PeerId,
+    /// Its network.
+    pub nat: NatClass,
+    /// Whether it is fed by the origin.
+    pub origin_fed: bool,
+    /// How to reach it: opaque to the scheduler, at most [`MAX_CONTACT`](super::constants::MAX_CONTACT) bytes.
+    pub contact: Bytes,
+}
+
+/// Why a member is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Misdeed {
+    /// It says nothing any more.
+    Silent,
+    /// It has pieces and does not send what it promised.
+    Withholds,
+    /// It sent a piece that is not what its digest says.
+    Corrupt,
+}
+
+/// What a member says about itself when it joins and every 4 s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// How many children it can feed in all.
+    pub slots: u8,
+    /// How many more it would take in each substream.
+    pub spare: [u8; LANES],
+    /// Members between the origin and it, in each substream.
+    pub depth: [u8; LANES],
+    /// Whether it is fed by the origin.
+    pub origin_fed: bool,
+    /// How late pieces are here, in ms.
+    pub lag: u16,
+}
+
+/// From a member to the tracker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToTracker {
+    /// I watch this stream.
+    Join {
+        /// My network.
+        nat: NatClass,
+        /// How many children I can feed.
+        slots: u8,
+        /// Whether I would read the origin for others.
+        may_pull: bool,
+        /// How to reach me.
+        contact: Bytes,
+    },
+    /// I need more neighbours. The bits of `lanes` are the substreams without a parent.
+    More {
+        /// Bit k: substream k.
+        lanes: u8,
+    },
+    /// How I am.
+    Report(Report),
+    /// Another member misbehaves.
+    Bad {
+        /// Who.
+        peer: PeerId,
+        /// What it did.
+        misdeed: Misdeed,
+        /// The piece it sent, for [`Misdeed::Corrupt`].
+        piece: Option<PieceNo>,
+    },
+    /// May I open the origin?
+    Rescue,
+    /// I read the origin (or no longer).
+    Origin {
+        /// Whether a connection is open.
+        open: bool,
+    },
+    /// A digest batch is missing.
+    RequestBatch {
+        /// Its number.
+        no: u64,
+    },
+    /// I am still here.
+    Pong,
+    /// I leave.
+    Leave,
+}
+
+/// From the tracker to a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FromTracker {
+    /// Answers [`ToTracker::Join`].
+    Welcome {
+        /// The signer's canonical time at this moment, in ms; `None` while nothing is known.
+        edge: Option<u64>,
+        /// How far a viewer may rely on what it gets.
+        trust: Trust,
+        /// Whom to connect to.
+        candidates: Vec<Candidate>,
+    },
+    /// Answers [`ToTracker::More`], and introduces a newcomer.
+    Candidates(Vec<Candidate>),
+    /// Answers [`ToTracker::Rescue`].
+    Lease {
+        /// Whether the origin may be opened.
+        granted: bool,
+    },
+    /// Read the origin from now on, for others.
+    Elect,
+    /// No longer read the origin for others.
+    Demote,
+    /// The newest digest batch, and where the signer is.
+    Batch(Arc<Batch>),
+    /// The signer's canonical time at this moment, in ms.
+    Edge(u64),
+    /// Are you there?
+    Ping,
+    /// You are excluded.
+    Excluded,
+}
+
+/// How far viewers of a stream may rely on what they get from each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Who makes the stream signs it: the camera or our own origin.
+    Source,
+    /// A witness at the tracker reads the stream as any viewer would and signs what it saw.
+    Witness,
+    /// Nobody signs: what two members in different networks read alike counts.
+    Quorum,
+}
