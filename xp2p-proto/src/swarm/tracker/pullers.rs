@@ -68,7 +68,7 @@ impl Tracker {
         let members = self.roll.len();
         match self.config.trust {
             _ if members == 0 => 0,
-            Trust::Quorum if members >= QUORUM_FROM && members < THREE_PULLERS_FROM => 2,
+            Trust::Quorum if (QUORUM_FROM..THREE_PULLERS_FROM).contains(&members) => 2,
             _ if members >= THREE_PULLERS_FROM => 3,
             _ if members >= TWO_PULLERS_FROM => 2,
             _ => 1,
