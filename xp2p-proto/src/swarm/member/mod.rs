@@ -522,3 +522,6 @@ enum EvictWay {
     /// Not a byte more.
     AtOnce,
 }
+
+#[cfg(test)]
+mod tests;
