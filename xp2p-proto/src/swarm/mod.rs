@@ -7,18 +7,23 @@
 //! * [`constants`]: every number, with its reason.
 //! * [`PieceInfo`], [`Batch`]: what a signer announces; [`HaveMap`], [`Path`]: who has it and how it came.
 //! * [`Message`], [`ToTracker`], [`FromTracker`]: what is said.
+//! * [`Member`]: one viewer. [`Tracker`]: who introduces them to each other.
 
 pub mod constants;
 mod ids;
 mod map;
+mod member;
 mod message;
 mod path;
 mod piece;
+mod tracker;
 mod tracker_message;
 
 pub use ids::{PeerId, StreamId};
 pub use map::{HAVE_BITS, HaveMap};
+pub use member::{Action, Member, MemberConfig, OriginReason, Played, Snapshot, Stats};
 pub use message::{LaneStatus, Message, NO_SOURCE, PieceHead, Status};
 pub use path::{MAX_HOPS, Path};
 pub use piece::{Batch, PIECE_HASH_LEN, Payload, PieceInfo, PieceNo};
+pub use tracker::{Tracker, TrackerConfig, TrackerStats};
 pub use tracker_message::{Candidate, FromTracker, Misdeed, NatClass, Report, ToTracker, Trust};

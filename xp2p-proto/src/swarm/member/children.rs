@@ -1,0 +1,234 @@
+//! Whom a substream goes to.
+
+use super::lane::Child;
+use super::parents::outranks;
+use super::uplink::Queued;
+use super::{Action, EvictWay, Member};
+use crate::swarm::constants::{
+    BACKLOG_HIGH_MS, BACKLOG_LOW_MS, BACKLOG_TICKS, EVICT_GRACE_MS, LANES, MAX_SLOTS, OVERHEAD, PUSH_DUE_MS,
+    SLOT_INTERVAL_MS, SLOT_SHARE, SLOT_STRETCH,
+};
+use crate::swarm::{Message, NatClass, Payload, PeerId, PieceNo};
+
+/// Most pieces that a new child is sent to catch up.
+const MAX_CATCH_UP: usize = 64;
+/// How much longer than asked for an answer to a request may take, in ms.
+const REQUEST_SLACK_MS: i64 = 200;
+
+impl<P: Payload> Member<P> {
+    /// How many children the uplink is believed to feed.
+    pub(super) fn base_slots(&self) -> i32 {
+        if !self.config.share {
+            return 0;
+        }
+        let each = self.rate * OVERHEAD / LANES as f64;
+        let slots = self.uplink.usable() as f64 * SLOT_SHARE / each.max(1.0);
+        (slots as i32).clamp(0, MAX_SLOTS)
+    }
+
+    pub(super) fn handle_subscribe(&mut self, from: PeerId, k: u8, first: PieceNo, value: u8) {
+        let index = usize::from(k);
+        if index >= LANES {
+            return;
+        }
+        if self.has_room(from, index, value) {
+            self.adopt(from, index, first, value);
+        } else {
+            self.refused = Some(self.now);
+            self.send(from, Message::Reject { lane: k });
+        }
+    }
+
+    /// Whether `peer` can be fed in substream `k`; makes room if it is worth it.
+    fn has_room(&mut self, peer: PeerId, k: usize, value: u8) -> bool {
+        let lane = &self.lanes[k]; // below LANES, here and below
+        if !self.config.share || self.slots <= 0 || !self.has_source(k) || lane.parent == Some(peer) {
+            return false;
+        }
+        // Not in a circle, and not without end.
+        let Some(path) = self.own_path(k) else { return false };
+        if path.contains(peer) {
+            return false;
+        }
+        if lane.child(peer).is_some() || self.spare() > 0 {
+            return true;
+        }
+        let stays = |c: &&Child| c.evict.is_none();
+        let weakest = lane.children.iter().filter(stays).min_by_key(|c| (c.value, c.peer)).copied();
+        if let Some(weakest) = weakest.filter(|w| outranks(value, w.value)) {
+            self.evict(k, weakest.peer, Some(peer));
+            return true;
+        }
+        if self.origin.feeds(self.now) {
+            // Whoever reads the origin must be there for every substream.
+            let count = |k: usize| self.lanes[k].children.iter().filter(stays).count();
+            let crowded = (0..LANES).max_by_key(|k| (count(*k), usize::MAX - k)).unwrap_or(k);
+            if count(crowded) >= count(k) + 2 {
+                let weakest = self.lanes[crowded]
+                    .children
+                    .iter()
+                    .filter(stays)
+                    .min_by_key(|c| (c.value, c.peer))
+                    .copied();
+                if let Some(weakest) = weakest {
+                    self.evict(crowded, weakest.peer, None);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn adopt(&mut self, peer: PeerId, k: usize, first: PieceNo, value: u8) {
+        let Some(path) = self.own_path(k) else { return };
+        let lane = &mut self.lanes[k]; // below LANES
+        match lane.children.iter_mut().find(|c| c.peer == peer) {
+            Some(child) => (child.value, child.evict) = (value, None),
+            None => lane.children.push(Child { peer, value, evict: None }),
+        }
+        if let Some(neighbour) = self.neighbours.get_mut(peer) {
+            neighbour.useful = self.now;
+        }
+        self.send(peer, Message::Accept { lane: k as u8, path });
+        let behind: Vec<_> = self
+            .shelf
+            .from(first)
+            .filter(|s| s.info.lane() == k && s.is_here() && s.confirmed)
+            .map(|s| (s.info.no, usize::from(s.info.len)))
+            .take(MAX_CATCH_UP)
+            .collect();
+        for (no, len) in behind {
+            if self.neighbours.get(peer).is_some_and(|n| !n.have.has(no)) {
+                self.uplink.push(Queued { to: peer, no, lane: k as u8, len, due: self.now, pushed: true });
+            }
+        }
+    }
+
+    /// Hands a piece that has just come to the children of its substream.
+    pub(super) fn forward(&mut self, no: PieceNo) {
+        let Some(slot) = self.shelf.get(no).filter(|s| s.is_here() && s.confirmed) else { return };
+        let info = slot.info;
+        let k = info.lane();
+        if self.lanes[k].children.is_empty() || slot.path.with(self.config.id).is_none() {
+            return;
+        }
+        let due = info.end as i64 - self.clock.unwrap_or(0) + PUSH_DUE_MS;
+        for i in 0..self.lanes[k].children.len() {
+            let peer = self.lanes[k].children[i].peer; // below the length
+            if self.neighbours.get(peer).is_some_and(|n| !n.have.has(no)) {
+                let len = usize::from(info.len);
+                self.uplink.push(Queued { to: peer, no, lane: k as u8, len, due, pushed: true });
+            }
+        }
+    }
+
+    pub(super) fn handle_unsubscribe(&mut self, from: PeerId, k: u8) {
+        if let Some(lane) = self.lanes.get_mut(usize::from(k)) {
+            lane.children.retain(|c| c.peer != from);
+            self.uplink.remove(|q| q.to == from && q.pushed && q.lane == k);
+        }
+    }
+
+    /// Answers a request for one piece.
+    pub(super) fn handle_request(&mut self, from: PeerId, no: PieceNo, slack: u16) {
+        let slack = i64::from(slack);
+        let here = self.shelf.get(no).filter(|s| s.is_here() && s.confirmed);
+        let slot = here.filter(|s| s.path.with(self.config.id).is_some());
+        match slot.map(|s| (s.info.lane() as u8, usize::from(s.info.len))) {
+            Some((lane, len))
+                if self.config.share && self.uplink.backlog_ms() <= slack.max(0) + REQUEST_SLACK_MS =>
+            {
+                self.uplink.remove(|q| q.to == from && q.no == no);
+                let due = self.now + slack;
+                self.uplink.push(Queued { to: from, no, lane, len, due, pushed: false });
+            }
+            _ => self.send(from, Message::NoHave { piece: no }),
+        }
+    }
+
+    pub(super) fn handle_cancel(&mut self, from: PeerId, no: PieceNo) {
+        if let Some(neighbour) = self.neighbours.get_mut(from) {
+            neighbour.have.insert(no);
+        }
+        self.uplink.remove(|q| q.to == from && q.no == no);
+        if self.uplink.carries(from, no) {
+            self.actions.push_back(Action::CancelPiece { to: from, no });
+        }
+    }
+
+    /// Tells a child to find another parent.
+    fn evict(&mut self, k: usize, peer: PeerId, alternative: Option<PeerId>) {
+        let until = self.now + EVICT_GRACE_MS;
+        if let Some(child) = self.lanes[k].children.iter_mut().find(|c| c.peer == peer && c.evict.is_none()) {
+            child.evict = Some(until);
+            self.send(peer, Message::Evict { lane: k as u8, alternative });
+        }
+    }
+
+    /// Stops feeding those whose time is up.
+    pub(super) fn evict_due(&mut self) {
+        for k in 0..LANES {
+            let now = self.now;
+            let due = |c: &Child| c.evict.is_some_and(|at| at <= now);
+            if self.lanes[k].children.iter().any(due) {
+                let gone: Vec<_> = self.lanes[k].children.iter().filter(|c| due(c)).map(|c| c.peer).collect();
+                self.lanes[k].children.retain(|c| !due(c));
+                self.uplink.remove(|q| q.pushed && usize::from(q.lane) == k && gone.contains(&q.to));
+            }
+        }
+    }
+
+    /// Lets go of as many children as there are too many, the least valuable first.
+    pub(super) fn shed_children(&mut self, way: EvictWay) {
+        while self.children() as i32 > self.slots {
+            let weakest = (0..LANES)
+                .flat_map(|k| self.lanes[k].children.iter().map(move |c| (k, c)))
+                .filter(|(_, c)| c.evict.is_none())
+                .min_by_key(|(k, c)| (c.value, c.peer, *k))
+                .map(|(k, c)| (k, c.peer));
+            let Some((k, peer)) = weakest else { break };
+            self.evict(k, peer, None);
+        }
+        if way == EvictWay::AtOnce {
+            for lane in &mut self.lanes {
+                lane.children.clear();
+            }
+        }
+    }
+
+    /// Too much waits for too long: fewer children.
+    pub(super) fn check_overload(&mut self) {
+        if self.uplink.backlog_ms() <= BACKLOG_HIGH_MS {
+            self.overloaded = 0;
+            return;
+        }
+        self.overloaded += 1;
+        if self.overloaded >= BACKLOG_TICKS {
+            self.overloaded = 0;
+            self.slots = (self.children() as i32 - 1).max(0);
+            self.shed_children(EvictWay::Gently);
+        }
+    }
+
+    /// Lets slots grow back, and beyond the estimate while others ask in vain.
+    pub(super) fn adjust_slots(&mut self) {
+        let base = self.base_slots();
+        let stretched = (f64::from(base) * SLOT_STRETCH) as i32;
+        let calm = self.uplink.backlog_ms() < BACKLOG_LOW_MS;
+        let asked = self.refused.is_some_and(|at| self.now - at <= SLOT_INTERVAL_MS);
+        let step = 1 + self.slots / 16;
+        if self.slots < base {
+            if calm {
+                self.slots = (self.slots + step).min(base);
+            }
+        } else if asked && calm {
+            self.slots = (self.slots + step).min(stretched.max(base));
+        } else if self.slots > base && !asked {
+            self.slots -= 1;
+            self.shed_children(EvictWay::Gently);
+        }
+        if self.config.nat == NatClass::Unknown && self.slots > stretched {
+            self.slots = stretched;
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! One substream of a member.
+
+use super::{Member, Ms};
+use crate::swarm::constants::LANES;
+use crate::swarm::{NO_SOURCE, Path, Payload, PeerId, PieceNo};
+
+/// Somebody who is fed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Child {
+    pub(super) peer: PeerId,
+    /// How many it could feed itself.
+    pub(super) value: u8,
+    /// When feeding ends, if it has to go.
+    pub(super) evict: Option<Ms>,
+}
+
+/// Where a substream comes from and where it goes to.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) parent: Option<PeerId>,
+    /// Since when.
+    pub(super) since: Ms,
+    /// Who was asked to be the parent, and when.
+    pub(super) asking: Option<(PeerId, Ms)>,
+    /// The parent wants to be rid of us: when it stops.
+    pub(super) leaving: Option<Ms>,
+    /// First piece asked for at the present parent.
+    pub(super) from: PieceNo,
+    pub(super) newest_pushed: Option<PieceNo>,
+    pub(super) last_push: Ms,
+    /// How late pieces come, in ms.
+    pub(super) lag: f32,
+    /// The members between the origin and us.
+    pub(super) path: Path,
+    /// Since when there is no parent.
+    pub(super) orphan_since: Ms,
+    pub(super) children: Vec<Child>,
+}
+
+impl Lane {
+    pub(super) fn new() -> Self {
+        Self {
+            parent: None,
+            since: 0,
+            asking: None,
+            leaving: None,
+            from: 0,
+            newest_pushed: None,
+            last_push: 0,
+            lag: 0.0,
+            path: Path::EMPTY,
+            orphan_since: 0,
+            children: Vec::new(),
+        }
+    }
+
+    pub(super) fn child(&self, peer: PeerId) -> Option<&Child> {
+        self.children.iter().find(|c| c.peer == peer)
+    }
+
+    /// The smallest value among children that may stay; 255 without any.
+    pub(super) fn min_value(&self) -> u8 {
+        self.children.iter().filter(|c| c.evict.is_none()).map(|c| c.value).min().unwrap_or(u8::MAX)
+    }
+
+    /// Takes note of the lag of a piece: up quickly, down slowly.
+    pub(super) fn note_lag(&mut self, lag: i64) {
+        let lag = lag.max(0) as f32;
+        let weight = if lag > self.lag { 0.5 } else { 0.15 };
+        self.lag += (lag - self.lag) * weight;
+    }
+}
+
+impl<P: Payload> Member<P> {
+    /// Whether there is anything to pass on in substream `k`.
+    pub(super) fn has_source(&self, k: usize) -> bool {
+        self.origin.feeds(self.now) || self.lanes.get(k).is_some_and(|l| l.parent.is_some())
+    }
+
+    /// Members between the origin and us in substream `k`.
+    pub(super) fn depth(&self, k: usize) -> u8 {
+        if self.origin.feeds(self.now) {
+            return 0;
+        }
+        match self.lanes.get(k) {
+            Some(lane) if lane.parent.is_some() => lane.path.len() as u8, // at most MAX_HOPS
+            _ => NO_SOURCE,
+        }
+    }
+
+    /// Number of subscriptions that are being fed and may stay.
+    pub(super) fn children(&self) -> usize {
+        self.lanes.iter().flat_map(|l| &l.children).filter(|c| c.evict.is_none()).count()
+    }
+
+    /// How many more children would be taken.
+    pub(super) fn spare(&self) -> i32 {
+        if self.config.share { self.slots - self.children() as i32 } else { 0 }
+    }
+
+    /// Whether `peer` feeds us or is fed by us.
+    pub(super) fn is_related(&self, peer: PeerId) -> bool {
+        (0..LANES).any(|k| {
+            let lane = &self.lanes[k]; // below LANES
+            lane.parent == Some(peer)
+                || lane.asking.is_some_and(|(p, _)| p == peer)
+                || lane.child(peer).is_some()
+        })
+    }
+}

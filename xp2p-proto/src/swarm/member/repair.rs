@@ -1,0 +1,176 @@
+//! Pulling single pieces that do not come by themselves.
+
+use super::Member;
+use super::shelf::Ask;
+use crate::swarm::constants::{
+    LANES, LATE_MARGIN_MS, MAX_PULLS, MAX_PULLS_EACH, PULL_DEADLINE_MS, PULL_DEPTH_CAP, PULL_DEPTH_MS,
+    PULL_ORPHAN_MS,
+};
+use crate::swarm::{Message, Payload, PeerId, PieceInfo, PieceNo};
+
+/// What each unanswered request to a neighbour costs it when a source is chosen, in ms.
+const OUTSTANDING_MS: i64 = 60;
+/// What each failure costs, in ms.
+const FAIL_MS: f32 = 200.0;
+/// A neighbour that has been silent for longer than its status should take, in ms, is doubted.
+const SILENCE_MS: i64 = 550;
+/// By how much scores differ by chance, in ms.
+const NOISE_MS: u32 = 50;
+/// What a request may take beyond two round trips, in ms: when it is urgent, and otherwise.
+const URGENT_TIMEOUT_MS: i64 = 250;
+const TIMEOUT_MS: i64 = 450;
+/// How long a parent that has just been found is given to bring what was missed, in ms.
+const CATCH_UP_MS: i64 = 600;
+/// Unless the piece is needed within this time, in ms.
+const CATCH_UP_DEADLINE_MS: i64 = 350;
+/// Most pieces that are looked at.
+const HORIZON: usize = 160;
+
+impl<P: Payload> Member<P> {
+    /// Asks for pieces that are missing and will not come in time by themselves.
+    pub(super) fn repair(&mut self) {
+        if !self.config.use_peers || self.clock.is_none() {
+            return;
+        }
+        let Some(next) = self.playout.next() else { return };
+        let mut outstanding = 0;
+        let mut wanted: [(PieceNo, i64); MAX_PULLS] = [(0, 0); MAX_PULLS];
+        let mut count = 0;
+        let mut timed_out = Vec::new();
+        for slot in self.shelf.from(next).take(HORIZON) {
+            if slot.is_here() || !slot.confirmed {
+                continue;
+            }
+            if let Some(ask) = slot.asked {
+                if ask.until > self.now {
+                    outstanding += 1;
+                    continue;
+                }
+                timed_out.push((slot.info.no, ask.peer));
+            }
+            let deadline = self.playout.deadline(&slot.info);
+            if count < MAX_PULLS && self.must_pull(&slot.info, deadline) {
+                wanted[count] = (slot.info.no, deadline); // below MAX_PULLS
+                count += 1;
+            }
+        }
+        for (no, peer) in timed_out {
+            if let Some(slot) = self.shelf.get_mut(no) {
+                slot.asked = None;
+                slot.refuse(peer);
+            }
+            self.answered(peer);
+            if let Some(neighbour) = self.neighbours.get_mut(peer) {
+                neighbour.fail(0.5);
+            }
+            self.send(peer, Message::Cancel { piece: no });
+        }
+        for (no, deadline) in wanted.into_iter().take(count) {
+            if outstanding >= MAX_PULLS {
+                break;
+            }
+            if let Some(info) = self.shelf.get(no).map(|s| s.info)
+                && self.pull(&info, deadline)
+            {
+                outstanding += 1;
+            }
+        }
+    }
+
+    fn must_pull(&self, info: &PieceInfo, deadline: i64) -> bool {
+        let k = info.lane();
+        let lane = &self.lanes[k]; // below LANES
+        if self.origin.will_send(info.no, self.now) {
+            return false;
+        }
+        let age = self.age(info);
+        if !self.playout.has_begun() {
+            // A newcomer needs the first pieces at once, from whoever has them.
+            return deadline < PULL_DEADLINE_MS || lane.parent.is_none() && age > PULL_ORPHAN_MS;
+        }
+        if lane.parent.is_some()
+            && info.no >= lane.from
+            && self.now - lane.since < CATCH_UP_MS
+            && deadline > CATCH_UP_DEADLINE_MS
+        {
+            return false;
+        }
+        let depth = i64::from(self.depth(k)).min(PULL_DEPTH_CAP);
+        deadline < PULL_DEADLINE_MS
+            || lane.parent.is_none() && age > PULL_ORPHAN_MS
+            || age > lane.lag as i64 + LATE_MARGIN_MS + PULL_DEPTH_MS * depth
+    }
+
+    /// Asks the best source for a piece. Returns whether there was one.
+    fn pull(&mut self, info: &PieceInfo, deadline: i64) -> bool {
+        let mut best: Option<(i64, PeerId, i64)> = None;
+        let slot = self.shelf.get(info.no);
+        for n in self.neighbours.iter() {
+            if !n.have.has(info.no) || n.asked >= MAX_PULLS_EACH || n.bad_until > self.now {
+                continue;
+            }
+            if slot.is_some_and(|s| s.was_refused_by(n.id)) {
+                continue;
+            }
+            let noise = i64::from(rand_core::Rng::next_u32(&mut self.rng) % NOISE_MS);
+            let score = n.rtt
+                + n.backlog
+                + OUTSTANDING_MS * i64::from(n.asked)
+                + (FAIL_MS * n.fails) as i64
+                + 2 * (n.silence(self.now) - SILENCE_MS).max(0)
+                + noise;
+            if best.is_none_or(|(b, _, _)| score < b) {
+                let base = 2 * n.rtt;
+                let timeout = if deadline < PULL_DEADLINE_MS {
+                    base + URGENT_TIMEOUT_MS
+                } else {
+                    base + TIMEOUT_MS + n.backlog
+                };
+                best = Some((score, n.id, timeout));
+            }
+        }
+        let Some((_, peer, timeout)) = best else {
+            // Everyone that has it has refused: ask again from the start.
+            if let Some(slot) = self.shelf.get_mut(info.no) {
+                slot.refused = [None; 2];
+            }
+            return false;
+        };
+        self.stats.pulls += 1;
+        if let Some(slot) = self.shelf.get_mut(info.no) {
+            slot.asked = Some(Ask { peer, until: self.now + timeout });
+        }
+        if let Some(n) = self.neighbours.get_mut(peer) {
+            n.asked += 1; // at most MAX_PULLS_EACH
+            n.useful = self.now;
+        }
+        let slack = deadline.clamp(0, 60_000) as u16;
+        self.send(peer, Message::Request { piece: info.no, slack });
+        // The parent need not send it, too.
+        let parent = self.lanes[info.lane() % LANES].parent; // below LANES
+        if let Some(parent) = parent.filter(|p| *p != peer) {
+            self.send(parent, Message::Cancel { piece: info.no });
+        }
+        true
+    }
+
+    /// A neighbour owes one answer less.
+    pub(super) fn answered(&mut self, peer: PeerId) {
+        if let Some(neighbour) = self.neighbours.get_mut(peer) {
+            neighbour.asked = neighbour.asked.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn handle_no_have(&mut self, from: PeerId, no: PieceNo) {
+        let Some(slot) = self.shelf.get_mut(no) else { return };
+        if slot.asked.is_some_and(|a| a.peer == from) {
+            slot.asked = None;
+            slot.refuse(from);
+            self.answered(from);
+            if let Some(neighbour) = self.neighbours.get_mut(from) {
+                neighbour.fail(0.2);
+            }
+            self.repair();
+        }
+    }
+}

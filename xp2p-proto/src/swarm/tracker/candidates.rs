@@ -1,0 +1,95 @@
+//! Whom a member is told of.
+
+use super::Tracker;
+use crate::swarm::constants::{CANDIDATES, CANDIDATES_PER_LANE, FOREIGN_REJECT_PERCENT, LANES, SAMPLE};
+use crate::swarm::{Candidate, PeerId};
+
+/// A newcomer with so many slots is led to the pullers: it can carry others.
+const STRONG_SLOTS: u8 = 4;
+/// What another region costs a candidate, in steps of depth.
+const FOREIGN_STEPS: u32 = 2;
+
+impl Tracker {
+    /// Members for `peer` to connect to; the bits of `lanes` are substreams that it has no parent for.
+    pub(super) fn candidates(&mut self, peer: PeerId, lanes: u8) -> Vec<Candidate> {
+        let Some(asker) = self.roll.get(peer) else { return Vec::new() };
+        let (nat, region, slots) = (asker.nat, asker.region, asker.slots);
+        let sample = self.sample(peer, |r| r.nat.reaches(nat));
+        let mut chosen: Vec<PeerId> = Vec::new();
+        for k in (0..LANES).filter(|k| lanes >> k & 1 == 1) {
+            let mut fit: Vec<(u32, PeerId)> = sample
+                .iter()
+                .filter_map(|p| {
+                    let record = self.roll.get(*p)?;
+                    // Both arrays have LANES elements.
+                    (record.spare[k] > 0).then(|| {
+                        let foreign = if record.region == region { 0 } else { FOREIGN_STEPS };
+                        (u32::from(record.depth[k]) + foreign, *p)
+                    })
+                })
+                .collect();
+            fit.sort_unstable();
+            for (_, p) in fit.into_iter().take(CANDIDATES_PER_LANE) {
+                if let Some(record) = self.roll.get_mut(p) {
+                    record.spare[k] = record.spare[k].saturating_sub(1);
+                }
+                if !chosen.contains(&p) {
+                    chosen.push(p);
+                }
+            }
+        }
+        if slots >= STRONG_SLOTS {
+            for puller in self.pullers.all() {
+                let reachable = self.roll.get(puller).is_some_and(|r| r.nat.reaches(nat) && !r.excluded);
+                if puller != peer && reachable && !chosen.contains(&puller) {
+                    chosen.insert(0, puller);
+                }
+            }
+        }
+        for p in sample {
+            if chosen.len() >= CANDIDATES {
+                break;
+            }
+            let foreign = self.roll.get(p).is_some_and(|r| r.region != region);
+            if foreign && self.chance(100) < FOREIGN_REJECT_PERCENT as usize {
+                continue;
+            }
+            if !chosen.contains(&p) {
+                chosen.push(p);
+            }
+        }
+        chosen.truncate(CANDIDATES);
+        chosen
+            .into_iter()
+            .filter_map(|p| {
+                let r = self.roll.get(p)?;
+                Some(Candidate { peer: p, nat: r.nat, origin_fed: r.origin_open, contact: r.contact.clone() })
+            })
+            .collect()
+    }
+
+    /// Some members by chance, each at most once.
+    fn sample(&mut self, but: PeerId, fits: impl Fn(&super::roll::Record) -> bool) -> Vec<PeerId> {
+        let count = self.roll.len();
+        let mut sample = Vec::with_capacity(SAMPLE.min(count));
+        if count <= SAMPLE {
+            let start = self.chance(count);
+            sample.extend((0..count).filter_map(|i| self.roll.at((start + i) % count)));
+        } else {
+            // Drawing with repeats and dropping them costs less than a shuffle of ten thousand.
+            for _ in 0..2 * SAMPLE {
+                let at = self.chance(count);
+                if let Some(p) = self.roll.at(at)
+                    && !sample.contains(&p)
+                {
+                    sample.push(p);
+                }
+                if sample.len() >= SAMPLE {
+                    break;
+                }
+            }
+        }
+        sample.retain(|p| *p != but && self.roll.get(*p).is_some_and(|r| !r.excluded && fits(r)));
+        sample
+    }
+}

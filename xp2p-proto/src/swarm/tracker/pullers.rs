@@ -1,0 +1,249 @@
+//! Who reads the origin for the others.
+
+use super::roll::Record;
+use super::{Ms, Tracker};
+use crate::swarm::constants::{
+    HANDOVER_MS, PING_INTERVAL_MS, PING_TIMEOUT_MS, PING_TIMEOUT_REPORTED_MS, PULLER_AGE_MS, PULLER_GAIN,
+    QUORUM_FROM, SEVERAL_REPORTERS, THREE_PULLERS_FROM, TWO_PULLERS_FROM,
+};
+use crate::swarm::{FromTracker, NatClass, PeerId, Trust};
+
+/// What a second puller in the same region costs: both may vanish together.
+const SAME_REGION: i64 = 20;
+/// What a member that reads the origin already is worth more.
+const READS_ALREADY: i64 = 10;
+/// Age counts up to this, in ms.
+const FULL_AGE_MS: i64 = 30_000;
+/// How often better pullers are looked for, in ms.
+const REVIEW_MS: i64 = 5_000;
+/// A member that did not answer as puller is not elected again for so long, in ms.
+const FAILED_MS: i64 = 30_000;
+
+#[derive(Debug)]
+struct Puller {
+    peer: PeerId,
+    since: Ms,
+    pinged: Option<Ms>,
+    last_ping: Ms,
+    reporters: Vec<PeerId>,
+    /// Replaced by another one: until when it goes on.
+    until: Option<Ms>,
+}
+
+/// The pullers.
+#[derive(Debug, Default)]
+pub(super) struct Pullers {
+    list: Vec<Puller>,
+    failed: Vec<(PeerId, Ms)>,
+    next_review: Ms,
+}
+
+impl Pullers {
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(super) fn all(&self) -> Vec<PeerId> {
+        self.list.iter().map(|p| p.peer).collect()
+    }
+
+    pub(super) fn contains(&self, peer: PeerId) -> bool {
+        self.list.iter().any(|p| p.peer == peer)
+    }
+
+    pub(super) fn remove(&mut self, peer: PeerId) -> bool {
+        let before = self.list.len();
+        self.list.retain(|p| p.peer != peer);
+        self.list.len() < before
+    }
+
+    /// Those that are not being replaced.
+    fn lasting(&self) -> usize {
+        self.list.iter().filter(|p| p.until.is_none()).count()
+    }
+}
+
+impl Tracker {
+    fn wanted_pullers(&self) -> usize {
+        let members = self.roll.len();
+        match self.config.trust {
+            _ if members == 0 => 0,
+            Trust::Quorum if (QUORUM_FROM..THREE_PULLERS_FROM).contains(&members) => 2,
+            _ if members >= THREE_PULLERS_FROM => 3,
+            _ if members >= TWO_PULLERS_FROM => 2,
+            _ => 1,
+        }
+    }
+
+    fn score(&self, record: &Record) -> i64 {
+        let nat = match record.nat {
+            NatClass::Public => 25,
+            NatClass::Cone => 20,
+            NatClass::Restricted | NatClass::Unknown => 0,
+            NatClass::Symmetric => -60,
+        };
+        let age = (self.now - record.joined).min(FULL_AGE_MS) / 2_000;
+        let reads = if record.origin_open { READS_ALREADY } else { 0 };
+        i64::from(record.slots.min(90)) + nat + age + reads - record.rtt / 20
+    }
+
+    /// The best member to read the origin besides the present ones.
+    fn best_puller(&self, min_age: Ms) -> Option<(i64, PeerId)> {
+        let regions: Vec<_> =
+            self.pullers.all().into_iter().filter_map(|p| self.roll.get(p)).map(|r| r.region).collect();
+        self.roll
+            .iter()
+            .filter(|(p, r)| {
+                r.may_pull
+                    && !r.excluded
+                    && r.slots > 0
+                    && self.now - r.joined >= min_age
+                    && !self.pullers.contains(*p)
+                    && self.pullers.failed.iter().all(|(f, _)| f != p)
+                    // Accused by anyone at this moment: rather not.
+                    && r.hard.is_empty()
+                    && r.soft.is_empty()
+            })
+            .map(|(p, r)| {
+                let near = if regions.contains(&r.region) { SAME_REGION } else { 0 };
+                (self.score(r) - near, p)
+            })
+            .max()
+    }
+
+    /// Elects as long as there are too few.
+    pub(super) fn elect_if_needed(&mut self) {
+        while self.pullers.lasting() < self.wanted_pullers() {
+            let settled = self.best_puller(PULLER_AGE_MS);
+            let Some((_, peer)) = settled.or_else(|| self.best_puller(0)) else { break };
+            self.elect(peer);
+        }
+    }
+
+    fn elect(&mut self, peer: PeerId) {
+        self.pullers.list.push(Puller {
+            peer,
+            since: self.now,
+            pinged: None,
+            last_ping: self.now,
+            reporters: Vec::new(),
+            until: None,
+        });
+        self.tell(peer, FromTracker::Elect);
+    }
+
+    /// Somebody says that a puller is dead: ask it.
+    pub(super) fn doubt(&mut self, peer: PeerId, reporter: PeerId) {
+        let now = self.now;
+        let Some(puller) = self.pullers.list.iter_mut().find(|p| p.peer == peer) else { return };
+        if !puller.reporters.contains(&reporter) && puller.reporters.len() < SEVERAL_REPORTERS {
+            puller.reporters.push(reporter);
+        }
+        if puller.pinged.is_none() {
+            puller.pinged = Some(now);
+            puller.last_ping = now;
+            self.tell(peer, FromTracker::Ping);
+        }
+    }
+
+    pub(super) fn pong(&mut self, peer: PeerId) {
+        let now = self.now;
+        if let Some(puller) = self.pullers.list.iter_mut().find(|p| p.peer == peer)
+            && let Some(at) = puller.pinged.take()
+        {
+            puller.reporters.clear();
+            if let Some(record) = self.roll.get_mut(peer) {
+                record.rtt = now - at;
+            }
+        }
+    }
+
+    /// Replaces pullers that are dead or weak.
+    pub(super) fn watch_pullers(&mut self) {
+        let now = self.now;
+        self.pullers.failed.retain(|(_, at)| now - at < FAILED_MS);
+        let mut dead = Vec::new();
+        let mut ping = Vec::new();
+        let mut done = Vec::new();
+        for puller in &mut self.pullers.list {
+            let rtt = self.roll.get(puller.peer).map_or(0, |r| r.rtt);
+            let patience = if puller.reporters.len() >= SEVERAL_REPORTERS {
+                PING_TIMEOUT_REPORTED_MS
+            } else {
+                PING_TIMEOUT_MS
+            };
+            match puller.pinged {
+                Some(at) if now - at > patience.max(2 * rtt) && !puller.reporters.is_empty() => {
+                    dead.push(puller.peer);
+                }
+                // Nobody complains: a lost answer is no reason yet.
+                Some(at) if now - at > 4 * PING_TIMEOUT_MS.max(rtt) => dead.push(puller.peer),
+                None if now - puller.last_ping >= PING_INTERVAL_MS => {
+                    puller.pinged = Some(now);
+                    puller.last_ping = now;
+                    ping.push(puller.peer);
+                }
+                _ => {}
+            }
+            if puller.until.is_some_and(|at| at <= now) {
+                done.push(puller.peer);
+            }
+        }
+        for peer in ping {
+            self.tell(peer, FromTracker::Ping);
+        }
+        for peer in dead {
+            self.pullers.remove(peer);
+            self.pullers.failed.push((peer, now));
+            self.stats.failovers += 1;
+            // If it lives after all, it need not go on.
+            self.tell(peer, FromTracker::Demote);
+        }
+        for peer in done {
+            self.pullers.remove(peer);
+            self.tell(peer, FromTracker::Demote);
+        }
+        self.elect_if_needed();
+        if now >= self.pullers.next_review {
+            self.pullers.next_review = now + REVIEW_MS;
+            self.review();
+        }
+    }
+
+    /// Replaces the weakest puller if somebody is clearly better, or lets one go that is too many.
+    fn review(&mut self) {
+        let lasting = |p: &&Puller| p.until.is_none();
+        let weakest = self
+            .pullers
+            .list
+            .iter()
+            .filter(lasting)
+            .filter_map(|p| {
+                let record = self.roll.get(p.peer)?;
+                Some((
+                    self.score(record) - if record.origin_open { READS_ALREADY } else { 0 },
+                    p.peer,
+                    p.since,
+                ))
+            })
+            .min();
+        let Some((score, peer, since)) = weakest else { return };
+        let until = self.now + HANDOVER_MS;
+        if self.pullers.lasting() > self.wanted_pullers() {
+            self.retire(peer, until);
+        } else if self.now - since > PULLER_AGE_MS
+            && self.pullers.len() == self.wanted_pullers()
+            && let Some((best, new)) = self.best_puller(PULLER_AGE_MS)
+            && best > score + PULLER_GAIN
+        {
+            self.retire(peer, until);
+            self.elect(new);
+        }
+    }
+
+    fn retire(&mut self, peer: PeerId, until: Ms) {
+        if let Some(puller) = self.pullers.list.iter_mut().find(|p| p.peer == peer) {
+            puller.until = Some(until);
+        }
+    }
+}
