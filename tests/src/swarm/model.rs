@@ -138,8 +138,8 @@ impl Plan {
                 plan.events.push((end / 2).max(settled));
             }
             Scenario::Pullers => {
-                plan.events.extend((0..3).map(|i| settled + rest * i / 3 + rest / 12));
-                plan.window = plan.window.min(rest / 4);
+                plan.events.extend((0..3).map(|i| settled + rest * (2 * i + 1) / 6));
+                plan.window = plan.window.min(rest / 6);
             }
             Scenario::Calm | Scenario::Churn | Scenario::Abuse | Scenario::Tight => {}
         }
@@ -288,11 +288,8 @@ impl Model {
             Scenario::Churn => model.stay = 60.0,
             Scenario::Abuse => (model.freeloaders, model.poisoners) = (0.2, 0.1),
             Scenario::Tight => model.uplink_mean = 1.1,
-            Scenario::Flash
-            | Scenario::Region
-            | Scenario::Pullers
-            | Scenario::Origin
-            | Scenario::Tracker => {}
+            Scenario::Flash | Scenario::Region | Scenario::Pullers | Scenario::Origin | Scenario::Tracker => {
+            }
         }
         model
     }

@@ -14,7 +14,10 @@ pub(crate) const fn mix(mut z: u64) -> u64 {
 impl Random {
     /// Streams of one seed are independent of each other: a further draw in one does not change the others.
     pub(crate) fn new(seed: u64, stream: u64) -> Self {
-        Self(mix(seed.wrapping_add(0x9e37_79b9_7f4a_7c15)) ^ mix(stream.wrapping_mul(0xd1b5_4a32_d192_ed03) ^ 0x5851))
+        Self(
+            mix(seed.wrapping_add(0x9e37_79b9_7f4a_7c15))
+                ^ mix(stream.wrapping_mul(0xd1b5_4a32_d192_ed03) ^ 0x5851),
+        )
     }
 
     pub(crate) fn next(&mut self) -> u64 {

@@ -138,7 +138,13 @@ impl Stream {
     }
 
     /// The batches, each with the time at which the signer gives it away.
-    pub(crate) fn batches(&self, model: &Model, lag: Nanos, chain: u64, end: Nanos) -> Vec<(Nanos, Arc<Batch>)> {
+    pub(crate) fn batches(
+        &self,
+        model: &Model,
+        lag: Nanos,
+        chain: u64,
+        end: Nanos,
+    ) -> Vec<(Nanos, Arc<Batch>)> {
         let mut batches = Vec::new();
         let mut next = 0;
         for tick in 1.. {
@@ -147,7 +153,8 @@ impl Stream {
                 break;
             }
             loop {
-                let new = self.pieces[next..].iter().take_while(|p| p.known + lag <= at).take(MAX_BATCH_PIECES);
+                let new =
+                    self.pieces[next..].iter().take_while(|p| p.known + lag <= at).take(MAX_BATCH_PIECES);
                 let pieces: Vec<PieceInfo> = new.map(|p| p.info).collect();
                 if pieces.is_empty() {
                     break;
@@ -184,7 +191,10 @@ mod tests {
             let (a, b) = (pair[0].info, pair[1].info);
             assert_eq!(a.no + 1, b.no);
             assert!(a.time <= b.time && a.end <= b.end && a.time <= a.end && pair[0].known <= pair[1].known);
-            assert!(b.index == a.index + 1 && a.segment == b.segment || b.index == 0 && b.segment == a.segment + 1);
+            assert!(
+                b.index == a.index + 1 && a.segment == b.segment
+                    || b.index == 0 && b.segment == a.segment + 1
+            );
             assert!(usize::from(a.len) <= MAX_PIECE);
         }
         let current = stream.pieces[stream.current(11 * SECOND) as usize];

@@ -1,6 +1,5 @@
 //! What must hold at every moment.
 
-
 use std::collections::VecDeque;
 
 use xp2p_proto::swarm::Played;
@@ -47,7 +46,11 @@ impl PlayWatch {
             Played::Piece { info, payload } => (info, payload),
         };
         let real = stream.pieces.get(info.no as usize).ok_or("a piece is played that never was")?;
-        if real.info != *info || !payload.genuine || u64::from(payload.no) != info.no || payload.len != info.len {
+        if real.info != *info
+            || !payload.genuine
+            || u64::from(payload.no) != info.no
+            || payload.len != info.len
+        {
             return Err(format!("piece {} is played and is not genuine", info.no));
         }
         if real.known > now {

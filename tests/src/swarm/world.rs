@@ -48,7 +48,6 @@ pub(crate) enum Event {
     Lie(u32),
     /// The scenario's event of this number.
     Scenario(u32),
-    ScenarioOver(u32),
     Second(u32),
 }
 
@@ -92,7 +91,6 @@ pub(crate) struct Peer {
     mark: Stats,
     marked: Nanos,
     parents: [u32; LANES],
-    replace: bool,
     excluded: bool,
 }
 
@@ -253,7 +251,6 @@ impl World {
             }
             Event::Lie(i) => self.lie(i),
             Event::Scenario(number) => super::scenario::happen(self, number),
-            Event::ScenarioOver(_) => {}
             Event::Second(second) => self.handle_second(second),
         }
     }
@@ -590,7 +587,14 @@ impl World {
         self.with(to, |m, now| m.handle_message(now, from, message));
     }
 
-    fn deliver_piece(&mut self, number: u32, side: usize, head: PieceHead, payload: SimPayload, queued: bool) {
+    fn deliver_piece(
+        &mut self,
+        number: u32,
+        side: usize,
+        head: PieceHead,
+        payload: SimPayload,
+        queued: bool,
+    ) {
         let connection = &self.connections[number as usize];
         let (from, to) = (connection.ends[side], connection.ends[1 - side]);
         let peer = &mut self.peers[to as usize];
@@ -599,8 +603,7 @@ impl World {
         }
         if !queued {
             let model = &self.config.model;
-            let done =
-                peer.downlink.arrive(self.now, model.on_wire(u64::from(payload.len)), model.downlink);
+            let done = peer.downlink.arrive(self.now, model.on_wire(u64::from(payload.len)), model.downlink);
             if done > self.now {
                 self.fly(done, Flight::Piece { connection: number, side, head, payload, queued: true });
                 return;
@@ -985,7 +988,6 @@ impl World {
             mark,
             marked: self.now,
             parents: [NOBODY; LANES],
-            replace: true,
             excluded: false,
         });
         self.alive.push(i);
@@ -1039,7 +1041,7 @@ impl World {
         if let Some(place) = self.alive.iter().position(|a| *a == i) {
             self.alive.swap_remove(place);
         }
-        if replace && self.peers[i as usize].replace {
+        if replace {
             let after = (self.random.exponential(self.config.model.replace) * SECOND as f64) as Nanos;
             self.queue.push(self.now + after, Event::Join);
         }
