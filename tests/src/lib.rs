@@ -1,7 +1,8 @@
-//! Whole-system tests of xp2p and the deterministic network simulator that they run in.
+//! Whole-system tests of xp2p and the deterministic simulators that they run in: of the network, and of swarms.
 
 pub mod app;
 pub mod media;
 pub mod processes;
 pub mod sim;
+pub mod swarm;
 pub mod world;
