@@ -11,7 +11,7 @@ use xp2p_proto::camera::{read_seek_marker, seek_marker};
 use xp2p_proto::command::{
     self, BuiltIn, CALL_SIGNALS, DeviceInfo, DeviceStatus, DeviceUse, FileEntry, FileList, FileType,
     MonthMask, NvrChannel, NvrList, PlaybackProgress, PlaybackStatus, Ptz, RecordEntry, RecordIndex, Reply,
-    SeekTo, YearMonth,
+    SeekTo, Topic, YearMonth,
 };
 use xp2p_proto::flv::{Config, FileHeader, Limits, Tag, TagKind, TagReader};
 use xp2p_proto::info::{Capability, Flags, Rights, ServerAddr, Version, Xp2pInfo};
@@ -279,6 +279,16 @@ fn commands() -> Vec<String> {
     all.iter().map(line).collect()
 }
 
+/// The text of a command of every topic of the panel, read back.
+fn topics() -> Vec<String> {
+    let line = |topic: Topic| {
+        let Command { cmd, .. } = topic.ask(0);
+        assert_eq!(Topic::parse(&cmd), Some((topic, serde_json::json!({}))), "what is made is read");
+        cmd
+    };
+    Topic::ALL.map(line).to_vec()
+}
+
 /// Every reply, read back.
 fn replies() -> Vec<String> {
     fn json<T: Reply + PartialEq + std::fmt::Debug>(reply: &T) -> String {
@@ -321,7 +331,11 @@ fn the_document_holds_the_vectors_of_the_program() {
         vectors().into_iter().map(|(name, bytes)| (name, hex(&bytes))).collect();
     vectors.extend(conversation().into_iter().map(|(name, bytes)| (name, hex(&bytes))));
     let lines = |lines: Vec<String>| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
-    let lines = BTreeMap::from([("commands", lines(commands())), ("replies", lines(replies()))]);
+    let lines = BTreeMap::from([
+        ("commands", lines(commands())),
+        ("replies", lines(replies())),
+        ("topics", lines(topics())),
+    ]);
     let rewritten = compared(&compared(&text, "vector", &vectors), "lines", &lines);
     if std::env::var_os("XP2P_WRITE_VECTORS").is_some() {
         std::fs::write(DOCUMENT, &rewritten).expect("the document can be written");
