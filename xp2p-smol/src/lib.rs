@@ -49,6 +49,10 @@ impl Runtime for Smol {
         Ok(SmolListener(Async::<TcpListener>::bind(addr)?))
     }
 
+    async fn connect(&self, addr: SocketAddr) -> io::Result<Self::Tcp> {
+        Async::<std::net::TcpStream>::connect(addr).await
+    }
+
     async fn resolve(&self, host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
         smol::net::resolve((host, port)).await
     }
