@@ -149,6 +149,15 @@ impl Hub {
 
     /// Begins to receive, with the newest picture.
     pub fn subscribe(&self) -> Subscription {
+        self.subscribe_with(Some(Timeline::new(TimelineConfig::default())))
+    }
+
+    /// The same with the tags as they were pushed: all receivers see the same timestamps.
+    pub fn subscribe_unchanged(&self) -> Subscription {
+        self.subscribe_with(None)
+    }
+
+    fn subscribe_with(&self, timeline: Option<Timeline>) -> Subscription {
         let mut inner = self.lock();
         let id = inner.next;
         inner.next += 1;
@@ -159,7 +168,7 @@ impl Hub {
         Subscription {
             hub: self.clone(),
             id,
-            timeline: Timeline::new(TimelineConfig::default()),
+            timeline,
             muxer: Muxer::new(),
             started: false,
             parts: VecDeque::new(),
@@ -204,12 +213,12 @@ impl Inner {
 }
 
 /// One receiver of a hub. It gets an FLV file in pieces: header, configuration, tags, with timestamps from 0 on that never
-/// run backwards.
+/// run backwards, unless it wants them [unchanged](Hub::subscribe_unchanged).
 #[derive(Debug)]
 pub struct Subscription {
     hub: Hub,
     id: u64,
-    timeline: Timeline,
+    timeline: Option<Timeline>,
     muxer: Muxer,
     started: bool,
     parts: VecDeque<Bytes>,
@@ -224,7 +233,10 @@ impl Subscription {
         match receiver.queue.pop_front() {
             Some(tag) => {
                 receiver.bytes -= tag.wire_len();
-                Poll::Ready(Some(self.timeline.apply(tag)))
+                Poll::Ready(Some(match &mut self.timeline {
+                    Some(timeline) => timeline.apply(tag),
+                    None => tag,
+                }))
             }
             None if ended => Poll::Ready(None),
             None => {
@@ -252,12 +264,17 @@ impl Subscription {
                     }
                     return Poll::Pending;
                 };
+                // Unchanged times begin anywhere, and the configuration must not make them jump.
+                let first = match self.timeline {
+                    Some(_) => None,
+                    None => inner.receivers.get(&self.id).and_then(|r| r.queue.front()).map(|t| t.timestamp),
+                };
                 drop(inner);
                 self.started = true;
                 self.parts.push_back(self.muxer.header(config.header));
                 for tag in config.tags() {
                     let mut tag = tag.clone();
-                    tag.timestamp = 0;
+                    tag.timestamp = first.unwrap_or_default();
                     self.parts.extend(self.muxer.tag(&tag));
                 }
                 continue;
@@ -348,6 +365,19 @@ mod tests {
             demuxed.push(bytes);
         }
         assert_eq!(demuxed.len(), 3, "header, body, length");
+    }
+
+    #[test]
+    fn unchanged_times_are_those_of_the_source_from_the_configuration_on() {
+        let hub = Hub::default();
+        hub.configure(&config());
+        for (i, key) in [true, false].into_iter().enumerate() {
+            hub.push(&video(90_000 + i as u32 * 40, key, 100));
+        }
+        let mut late = hub.subscribe_unchanged();
+        let items = read(&mut late);
+        assert!(matches!(&items[1], Item::Tag(tag) if tag.is_sequence_header() && tag.timestamp == 90_000));
+        assert_eq!(times(&items), [90_000, 90_040]);
     }
 
     #[test]
