@@ -22,7 +22,6 @@ use std::time::Duration;
 
 use hyper::Response;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
-use rustls::pki_types::CertificateDer;
 use xp2p_proto::flv::Limits;
 
 pub use self::backoff::{Backoff, FIRST_PAUSE, LONGEST_PAUSE};
@@ -30,6 +29,7 @@ use self::body::Exchange;
 pub use self::error::OriginError;
 pub use self::policy::{AddressPolicy, HostPattern, HostPatternError};
 pub use self::stream::{OriginStream, Received};
+pub use self::tls::Roots;
 use self::tls::Tls;
 pub use self::url::MAX_URL;
 use self::url::Target;
@@ -58,11 +58,10 @@ pub struct OriginConfig {
     pub stall_timeout: Duration,
     /// What FLV input may be.
     pub limits: Limits,
-    /// Whether the system's certificates count. Default: yes.
-    pub system_roots: bool,
+    /// Which certificates https origins are checked against.
+    pub roots: Roots,
     /// How the client calls itself.
     pub user_agent: String,
-    roots: Vec<CertificateDer<'static>>,
 }
 
 impl Default for OriginConfig {
@@ -74,22 +73,9 @@ impl Default for OriginConfig {
             head_timeout: usual,
             stall_timeout: usual,
             limits: Limits::default(),
-            system_roots: true,
+            roots: Roots::default(),
             user_agent: concat!("xp2p/", env!("CARGO_PKG_VERSION")).to_owned(),
-            roots: Vec::new(),
         }
-    }
-}
-
-impl OriginConfig {
-    /// Lets the certificates of a PEM file vouch for https origins too: those of a private authority.
-    ///
-    /// # Errors
-    ///
-    /// [`OriginError::Roots`] if there is no certificate in it.
-    pub fn add_roots(&mut self, pem: &[u8]) -> Result<(), OriginError> {
-        self.roots.extend(tls::read_roots(pem)?);
-        Ok(())
     }
 }
 
@@ -146,8 +132,7 @@ impl<R: Runtime> OriginClient<R> {
         let config = &*self.config;
         let tcp = Counted::new(connect::connect(&self.runtime, config, target).await?, wire.clone());
         let io: Box<dyn Stream> = if target.is_tls() {
-            let roots = (&config.roots[..], config.system_roots);
-            let secured = self.tls.secure(&self.runtime, roots, target.host(), tcp);
+            let secured = self.tls.secure(&self.runtime, &config.roots, target.host(), tcp);
             within(&self.runtime, config.connect_timeout, secured).await.unwrap_or_else(|| {
                 let error = std::io::ErrorKind::TimedOut.into();
                 Err(OriginError::Tls { host: target.host().to_string(), error })

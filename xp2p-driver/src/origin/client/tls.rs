@@ -18,16 +18,42 @@ use crate::runtime::Runtime;
 /// Most certificates of one PEM file.
 const MAX_ROOTS: usize = 1000;
 
-/// Reads the certificates of a PEM file.
-pub(super) fn read_roots(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, OriginError> {
-    let roots: Vec<_> = CertificateDer::pem_slice_iter(pem)
-        .take(MAX_ROOTS)
-        .collect::<Result<_, _>>()
-        .map_err(|e| OriginError::Roots(format!("this is no PEM file of certificates: {e}")))?;
-    if roots.is_empty() {
-        return Err(OriginError::Roots("there is no certificate in the PEM file".to_owned()));
+/// Which certificates vouch for https origins. Default: those of the system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roots {
+    system: bool,
+    extra: Vec<CertificateDer<'static>>,
+}
+
+impl Default for Roots {
+    fn default() -> Self {
+        Self { system: true, extra: Vec::new() }
     }
-    Ok(roots)
+}
+
+impl Roots {
+    /// Not even those of the system.
+    pub fn none() -> Self {
+        Self { system: false, extra: Vec::new() }
+    }
+
+    /// Lets the certificates of a PEM file vouch too: those of a private authority.
+    ///
+    /// # Errors
+    ///
+    /// [`OriginError::Roots`] if there is no certificate in it.
+    pub fn add_pem(&mut self, pem: &[u8]) -> Result<(), OriginError> {
+        let before = self.extra.len();
+        for root in CertificateDer::pem_slice_iter(pem).take(MAX_ROOTS) {
+            let root =
+                root.map_err(|e| OriginError::Roots(format!("this is no PEM file of certificates: {e}")))?;
+            self.extra.push(root);
+        }
+        if self.extra.len() == before {
+            return Err(OriginError::Roots("there is no certificate in the PEM file".to_owned()));
+        }
+        Ok(())
+    }
 }
 
 /// The configuration, made at the first https URL: reading the certificates of a system takes a while.
@@ -39,7 +65,7 @@ impl Tls {
     pub(super) async fn secure<R: Runtime>(
         &self,
         runtime: &R,
-        roots: (&[CertificateDer<'static>], bool),
+        roots: &Roots,
         host: &Host<String>,
         io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     ) -> Result<Box<dyn Stream>, OriginError> {
@@ -55,28 +81,24 @@ impl Tls {
         Ok(Box::new(stream))
     }
 
-    async fn config<R: Runtime>(
-        &self,
-        runtime: &R,
-        (extra, system): (&[CertificateDer<'static>], bool),
-    ) -> Result<Arc<ClientConfig>, OriginError> {
+    async fn config<R: Runtime>(&self, runtime: &R, roots: &Roots) -> Result<Arc<ClientConfig>, OriginError> {
         if let Some(config) = self.0.get() {
             return Ok(config.clone());
         }
-        let extra = extra.to_vec();
-        let config = runtime.unblock(move || make(extra, system)).await?;
+        let roots = roots.clone();
+        let config = runtime.unblock(move || make(roots)).await?;
         // Two that began at once have made the same.
         Ok(self.0.get_or_init(|| config).clone())
     }
 }
 
-fn make(extra: Vec<CertificateDer<'static>>, system: bool) -> Result<Arc<ClientConfig>, OriginError> {
+fn make(roots: Roots) -> Result<Arc<ClientConfig>, OriginError> {
     let mut store = RootCertStore::empty();
-    for root in extra {
+    for root in roots.extra {
         store.add(root).map_err(|e| OriginError::Roots(e.to_string()))?;
     }
     let mut problem = None;
-    if system {
+    if roots.system {
         let found = rustls_native_certs::load_native_certs();
         problem = found.errors.first().map(ToString::to_string);
         // Systems carry some that are too old to be read; the others are enough.
