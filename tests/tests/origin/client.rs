@@ -5,7 +5,8 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use xp2p_smol::Smol;
-use xp2p_smol::driver::origin::client::{OriginClient, OriginError};
+use xp2p_smol::driver::origin::client::{OriginClient, OriginConfig, OriginError};
+use xp2p_smol::driver::runtime::Runtime as _;
 
 use crate::support::{all, impatient, open, run, sample, serve, serve_bytes};
 
@@ -50,6 +51,19 @@ fn the_request_is_one_that_any_server_understands() {
     assert!(request.starts_with("GET /live/a%20b.flv?sign=x%2Fy&t=1 HTTP/1.1\r\n"), "{request}");
     assert!(request.contains(&format!("host: {addr}\r\n")), "{request}");
     assert!(request.contains("user-agent: xp2p/"), "{request}");
+}
+
+#[test]
+fn a_stream_can_be_read_by_a_task_of_the_runtime() {
+    let (tags, file) = sample();
+    let addr = serve_bytes([b"HTTP/1.1 200 OK\r\n\r\n", &file[..]].concat());
+    let (sender, result) = async_channel::bounded(1);
+    Smol.spawn(Box::pin(async move {
+        let client = OriginClient::new(&Smol, OriginConfig::default());
+        let mut stream = client.open(&format!("http://{addr}/a.flv")).await.expect("it answers");
+        sender.send(all(&mut stream).await).await.expect("the test waits");
+    }));
+    assert_eq!(run(result.recv()).expect("the task ends well"), tags);
 }
 
 #[test]

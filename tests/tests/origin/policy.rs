@@ -64,11 +64,8 @@ impl Runtime for FakeDns {
         Ok(self.addrs.clone())
     }
 
-    fn unblock<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> impl Future<Output = T> + Send {
-        async move { Smol.unblock(work).await }
+    async fn unblock<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        Smol.unblock(work).await
     }
 }
 

@@ -11,13 +11,13 @@ use xp2p_smol::driver::origin::client::{OriginClient, OriginConfig, OriginError}
 use xp2p_smol::driver::origin::server::{
     Denied, Feed, MAX_REQUEST_HEAD, OriginServer, OriginServerConfig, OriginServerError,
 };
-use xp2p_smol::proto::flv::Tag;
+use xp2p_smol::proto::flv::{Tag, TagKind};
 use xp2p_tests::media::{MediaConfig, number_of};
 
-use crate::support::{all, ask, open, run, sample, tags, until};
+use crate::support::{ANY_PORT, all, ask, open, run, sample, tags, until};
 
 fn config() -> OriginServerConfig {
-    OriginServerConfig::new("127.0.0.1:0".parse().unwrap())
+    OriginServerConfig::new(ANY_PORT)
 }
 
 fn bind(config: OriginServerConfig) -> OriginServer {
@@ -57,6 +57,38 @@ fn a_late_client_begins_with_the_newest_keyframe_and_the_times_of_the_source() {
         until(|| publication.stats().clients == 0).await;
         let error = open(&server.url("door")).await.unwrap_err();
         assert!(matches!(error, OriginError::Status { code: 404, .. }), "it is over: {error}");
+    });
+}
+
+#[test]
+fn what_changes_on_the_way_reaches_those_who_watch_and_repetitions_do_not() {
+    let server = bind(config());
+    let sequence = |version: u8| Tag {
+        kind: TagKind::Video,
+        timestamp: 0,
+        body: Bytes::copy_from_slice(&[0x17, 0, 0, 0, 0, 1, version]),
+    };
+    // The second track of a multitrack stream in the enhanced form.
+    let side = Tag { kind: TagKind::Video, timestamp: 0, body: Bytes::from_static(b"\x96\x00avc1\x01abc") };
+    assert!(side.is_sequence_header());
+    let key = |timestamp| Tag {
+        kind: TagKind::Video,
+        timestamp,
+        body: Bytes::copy_from_slice(&[0x17, 1, 0, 0, 0, timestamp as u8]),
+    };
+    let fed = [sequence(1), side.clone(), key(0), sequence(1), key(40), sequence(2), key(80)];
+    let (feed, source) = async_channel::bounded(fed.len());
+    let publication = server.publish("door", Feed::Tags(source), None).unwrap();
+    run(async {
+        let mut stream = open(&server.url("door")).await.unwrap();
+        until(|| publication.stats().clients == 1).await;
+        for tag in &fed {
+            feed.send(tag.clone()).await.unwrap();
+        }
+        feed.close();
+        let bodies: Vec<Bytes> = all(&mut stream).await.into_iter().map(|t| t.body).collect();
+        let expected = [sequence(1), side, key(0), key(40), sequence(2), key(80)].map(|t| t.body);
+        assert_eq!(bodies, expected);
     });
 }
 

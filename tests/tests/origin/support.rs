@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use xp2p_smol::driver::runtime::Runtime;
 use xp2p_smol::proto::flv::{FileHeader, Muxer, Tag};
 use xp2p_tests::media::{Media, MediaConfig};
 
+/// Any port of this machine.
+pub(crate) const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// Much longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -8,7 +8,7 @@ use xp2p_smol::Smol;
 use xp2p_smol::driver::origin::client::{OriginClient, OriginConfig, OriginError, Roots};
 use xp2p_smol::driver::origin::server::{Feed, OriginServer, OriginServerConfig, TlsIdentity};
 
-use crate::support::{all, run, sample, serve, until};
+use crate::support::{ANY_PORT, all, run, sample, serve, until};
 
 struct Authority {
     pem: String,
@@ -41,7 +41,7 @@ impl Authority {
 }
 
 fn server(identity: TlsIdentity) -> OriginServer {
-    let mut config = OriginServerConfig::new("127.0.0.1:0".parse().unwrap());
+    let mut config = OriginServerConfig::new(ANY_PORT);
     config.tls = Some(identity);
     OriginServer::bind(&Smol, config).expect("it listens")
 }
@@ -98,7 +98,7 @@ fn certificates_that_are_none_are_refused_at_once() {
 #[test]
 fn a_client_without_tls_holds_no_place() {
     let authority = Authority::new();
-    let mut config = OriginServerConfig::new("127.0.0.1:0".parse().unwrap());
+    let mut config = OriginServerConfig::new(ANY_PORT);
     config.tls = Some(authority.identity(&["127.0.0.1"]));
     config.head_timeout = std::time::Duration::from_millis(200);
     let server = OriginServer::bind(&Smol, config).expect("it listens");

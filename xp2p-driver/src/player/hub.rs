@@ -28,6 +28,8 @@ pub struct HubStats {
 
 #[derive(Debug)]
 struct Receiver {
+    /// What the first tag of the queue needs, which may have changed before the receiver begins. None: the newest.
+    config: Option<Arc<Config>>,
     queue: VecDeque<Tag>,
     bytes: usize,
     wait_key: bool,
@@ -164,7 +166,8 @@ impl Hub {
         let queue: VecDeque<Tag> = inner.cache.gop().cloned().collect();
         let bytes = queue.iter().map(Tag::wire_len).sum();
         let wait_key = !inner.cache.has_picture();
-        inner.receivers.insert(id, Receiver { queue, bytes, wait_key, waker: None });
+        let config = inner.config.clone().filter(|_| !queue.is_empty());
+        inner.receivers.insert(id, Receiver { config, queue, bytes, wait_key, waker: None });
         Subscription {
             hub: self.clone(),
             id,
@@ -196,6 +199,9 @@ impl Inner {
                     self.stats.dropped += 1;
                     continue;
                 }
+            }
+            if receiver.config.is_none() && !tag.is_sequence_header() {
+                receiver.config = self.config.clone();
             }
             receiver.bytes += tag.wire_len();
             receiver.queue.push_back(tag.clone());
@@ -255,7 +261,8 @@ impl Subscription {
             if !self.started {
                 let mut inner = self.hub.lock();
                 let ended = inner.ended;
-                let Some(config) = inner.config.clone() else {
+                let own = inner.receivers.get(&self.id).and_then(|r| r.config.clone());
+                let Some(config) = own.or_else(|| inner.config.clone()) else {
                     if ended {
                         return Poll::Ready(None);
                     }
@@ -378,6 +385,30 @@ mod tests {
         let items = read(&mut late);
         assert!(matches!(&items[1], Item::Tag(tag) if tag.is_sequence_header() && tag.timestamp == 90_000));
         assert_eq!(times(&items), [90_000, 90_040]);
+    }
+
+    /// It used to begin with the newest configuration, and what waited could not be decoded with it.
+    #[test]
+    fn what_waits_is_preceded_by_the_configuration_it_was_coded_under() {
+        let hub = Hub::default();
+        let mut receiver = hub.subscribe();
+        let changed = |version| {
+            let mut next = Config::clone(&config());
+            next.video.as_mut().unwrap().body = Bytes::copy_from_slice(&[0x17, 0, 0, 0, 0, version]);
+            Arc::new(next)
+        };
+        for version in [1, 2] {
+            hub.configure(&changed(version));
+            hub.push(&video(u32::from(version) * 40, true, 100));
+        }
+        let order: Vec<(bool, u8)> = read(&mut receiver)
+            .iter()
+            .filter_map(|item| match item {
+                Item::Tag(tag) => Some((tag.is_keyframe(), tag.body[5])),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(order, [(false, 1), (true, 0), (false, 2), (true, 0)]);
     }
 
     #[test]

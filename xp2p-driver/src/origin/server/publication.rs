@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_channel::Receiver;
 use bytes::Bytes;
-use xp2p_proto::flv::{Config, Demuxer, FlvError, Item, Limits, Tag};
+use xp2p_proto::flv::{Config, Demuxer, FlvError, Item, Limits, Tag, TagKind};
 
 use crate::player::Hub;
 
@@ -184,14 +184,15 @@ impl Intake {
             tap(tag);
         }
         let changed = self.config.update(tag);
-        let configures = tag.is_metadata() || tag.is_sequence_header();
-        let configure = if configures { changed && self.begun } else { changed || !self.begun };
-        if configure {
+        let sequence = tag.is_sequence_header();
+        let first = !self.begun && !sequence && tag.kind != TagKind::Script;
+        if first || (changed && self.begun) {
             self.begun = true;
             self.hub.configure(&Arc::new(self.config.clone()));
         }
-        // The hub sends configuration by itself, to each client when it needs it.
-        if !configures {
+        // The hub sends configuration by itself, to each client when it needs it. That of side tracks it does not know.
+        let known = || self.config.tags().any(|t| t.body == tag.body);
+        if !(tag.is_metadata() || (sequence && known())) {
             self.hub.push(tag);
         }
     }
