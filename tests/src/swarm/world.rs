@@ -1,6 +1,7 @@
 //! The world: members, tracker and origin, and what happens between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -91,6 +92,8 @@ pub(crate) struct Peer {
     mark: Stats,
     marked: Nanos,
     parents: [u32; LANES],
+    /// When the parent of each substream last pushed something new.
+    pushed: [Nanos; LANES],
     excluded: bool,
 }
 
@@ -418,7 +421,12 @@ impl World {
 
     fn send(&mut self, i: u32, to: u32, message: Message) {
         let Some((number, side)) = self.connection(i, to) else {
-            self.odd("message to a stranger");
+            self.odd(match message {
+                Message::Status(_) => "status to a stranger",
+                Message::Cancel { .. } => "cancel to a stranger",
+                Message::Unsubscribe { .. } => "unsubscribe to a stranger",
+                _ => "message to a stranger",
+            });
             return;
         };
         let connection = &mut self.connections[number as usize];
@@ -612,6 +620,12 @@ impl World {
         let honest = peer.honest();
         let len = u64::from(payload.len);
         let new = payload.genuine && peer.seen.insert(head.no);
+        if new && head.pushed {
+            let lane = self.stream.pieces[head.no as usize].info.lane();
+            if peer.parents[lane] == from {
+                peer.pushed[lane] = self.now;
+            }
+        }
         let present = &mut self.measure.present;
         if new {
             present.useful_bytes_all += len;
@@ -988,6 +1002,7 @@ impl World {
             mark,
             marked: self.now,
             parents: [NOBODY; LANES],
+            pushed: [0; LANES],
             excluded: false,
         });
         self.alive.push(i);
@@ -1035,7 +1050,7 @@ impl World {
         }
         let peer = &mut self.peers[i as usize];
         peer.member = None;
-        peer.uplink.waiting = std::collections::VecDeque::new();
+        peer.uplink.waiting = VecDeque::new();
         peer.limit = LimitWatch::default();
         self.returned.clear();
         if let Some(place) = self.alive.iter().position(|a| *a == i) {
@@ -1127,13 +1142,17 @@ impl World {
         let (inside, found) = self.loops.look(peers.len(), parent);
         self.depth_of_loops += inside as u64;
         if let Some((i, lane)) = found {
-            let mut circle = vec![i];
-            let mut at = self.peers[i as usize].parents[lane];
-            while at != i && at != NOBODY && circle.len() < 30 {
-                circle.push(at);
-                at = self.peers[at as usize].parents[lane];
+            let (mut circle, mut at) = (String::new(), i);
+            loop {
+                let peer = &self.peers[at as usize];
+                let quiet = (self.now - peer.pushed[lane]) as f64 / SECOND as f64;
+                let _ = write!(circle, " {at} (last push {quiet:.1} s ago)");
+                at = peer.parents[lane];
+                if at == i || at == NOBODY {
+                    break;
+                }
             }
-            self.violation(&format!("parents in a circle for 5 s in substream {lane}: {circle:?}"));
+            self.violation(&format!("parents in a circle for 5 s in substream {lane}:{circle}"));
         }
     }
 
