@@ -101,6 +101,11 @@ impl Peer {
     pub(crate) fn honest(&self) -> bool {
         matches!(self.traits.character, Character::Honest | Character::Liar)
     }
+
+    /// Whether its bytes count: those whom the tracker has excluded watch from the origin on their own account.
+    pub(crate) fn counts(&self) -> bool {
+        self.honest() || !self.excluded
+    }
 }
 
 /// The world.
@@ -553,12 +558,17 @@ impl World {
                 if self.tracker_away > self.now || !peer.tracked || peer.member.is_none() {
                     return;
                 }
-                if message == FromTracker::Excluded && !std::mem::replace(&mut peer.excluded, true) {
+                if message == FromTracker::Excluded && !peer.excluded {
                     if peer.honest() {
                         self.measure.honest_excluded += 1;
                     } else {
                         self.measure.others_excluded += 1;
+                        if peer.origin_open {
+                            self.measure.origin(self.now, false, true);
+                            self.measure.origin_all += 1;
+                        }
                     }
+                    peer.excluded = true;
                 }
                 self.with(to, |m, now| m.handle_tracker(now, message));
             }
@@ -617,7 +627,7 @@ impl World {
                 return;
             }
         }
-        let honest = peer.honest();
+        let (honest, counts) = (peer.honest(), peer.counts());
         let len = u64::from(payload.len);
         let new = payload.genuine && peer.seen.insert(head.no);
         if new && head.pushed {
@@ -629,13 +639,14 @@ impl World {
         let present = &mut self.measure.present;
         if new {
             present.useful_bytes_all += len;
+            present.useful_bytes += if counts { len } else { 0 };
         }
         if honest {
             present.p2p_bytes += len;
             match (payload.genuine, new) {
                 (false, _) => present.corrupt_bytes += len,
                 (true, false) => present.duplicate_bytes += len,
-                (true, true) => present.useful_bytes += len,
+                (true, true) => {}
             }
         }
         let from = self.peers[from as usize].traits.id;
@@ -796,14 +807,16 @@ impl World {
         let epoch = peer.origin_epoch;
         let at = now + setup + if away { 0 } else { peer.traits.origin_delay };
         self.queue.push(at, if away { Event::OriginRefused(i, epoch) } else { Event::Origin(i, epoch) });
-        self.measure.origin(now, true);
+        let counts = peer.counts();
+        self.measure.origin(now, true, counts);
     }
 
     fn origin_ends(&mut self, i: u32) {
         let peer = &mut self.peers[i as usize];
         peer.origin_open = false;
         peer.origin_epoch += 1;
-        self.measure.origin(self.now, false);
+        let counts = peer.counts();
+        self.measure.origin(self.now, false, counts);
     }
 
     fn handle_origin(&mut self, i: u32, epoch: u32) {
@@ -821,7 +834,7 @@ impl World {
         let model = &self.config.model;
         let done = peer.downlink.arrive(now, model.on_wire(len), model.downlink);
         self.measure.present.origin_bytes_all += len;
-        if peer.honest() {
+        if peer.counts() {
             self.measure.present.origin_bytes += len;
         }
         let no = peer.origin_next;
@@ -844,7 +857,7 @@ impl World {
         let cut = self.stream.pieces[no as usize];
         if peer.seen.insert(u64::from(no)) {
             self.measure.present.useful_bytes_all += u64::from(cut.info.len);
-            if peer.honest() {
+            if peer.counts() {
                 self.measure.present.useful_bytes += u64::from(cut.info.len);
             }
         }
@@ -1023,6 +1036,7 @@ impl World {
             return;
         }
         self.with(i, |m, now| m.leave(now));
+        // What it says after that is of no interest: it hears of pieces that will not leave any more.
         let left: Vec<u32> = self.peers[i as usize].neighbours.iter().map(|n| n.0).collect();
         if !left.is_empty() {
             self.odd("left without closing a connection");
