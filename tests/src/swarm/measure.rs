@@ -173,6 +173,8 @@ pub(crate) struct Measure {
     pub(crate) opens: u64,
     pub(crate) rescues: u64,
     pub(crate) parents_left: u64,
+    pub(crate) honest_elected: u32,
+    pub(crate) others_elected: u32,
     pub(crate) honest_excluded: u32,
     pub(crate) others_excluded: u32,
 }
@@ -194,6 +196,8 @@ impl Measure {
             opens: 0,
             rescues: 0,
             parents_left: 0,
+            honest_elected: 0,
+            others_elected: 0,
             honest_excluded: 0,
             others_excluded: 0,
         }

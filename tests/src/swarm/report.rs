@@ -104,6 +104,10 @@ pub struct Report {
     pub opened: (u64, u64),
     /// Parents left because they were late or silent in the same time.
     pub parents_left: u64,
+    /// Honest members elected to read the origin.
+    pub honest_elected: u32,
+    /// Others that were elected.
+    pub others_elected: u32,
     /// Honest members that the tracker excluded.
     pub honest_excluded: u32,
     /// Others that it excluded.
@@ -228,6 +232,8 @@ impl Report {
             lost_share,
             opened: (measure.opens, measure.rescues),
             parents_left: measure.parents_left,
+            honest_elected: measure.honest_elected,
+            others_elected: measure.others_elected,
             honest_excluded: measure.honest_excluded,
             others_excluded: measure.others_excluded,
             members: world.peers.len(),
@@ -449,8 +455,13 @@ impl Report {
         line(
             &mut out,
             format!(
-                "excluded: {} honest, {} others; member-seconds in circles: {}; events: {}",
-                self.honest_excluded, self.others_excluded, self.circle_seconds, self.events
+                "elected: {} honest, {} others; excluded: {} honest, {} others; member-seconds in circles: {}; events: {}",
+                self.honest_elected,
+                self.others_elected,
+                self.honest_excluded,
+                self.others_excluded,
+                self.circle_seconds,
+                self.events
             ),
         );
         for (what, count) in &self.anomalies {

@@ -558,6 +558,13 @@ impl World {
                 if self.tracker_away > self.now || !peer.tracked || peer.member.is_none() {
                     return;
                 }
+                if message == FromTracker::Elect {
+                    if peer.honest() {
+                        self.measure.honest_elected += 1;
+                    } else {
+                        self.measure.others_elected += 1;
+                    }
+                }
                 if message == FromTracker::Excluded && !peer.excluded {
                     if peer.honest() {
                         self.measure.honest_excluded += 1;
