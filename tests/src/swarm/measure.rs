@@ -12,15 +12,17 @@ pub struct Second {
     pub viewers: u32,
     /// With those that misbehave.
     pub members: u32,
-    /// Most connections to the origin of all members at one time within it.
+    /// Most connections to the origin at one time within it, of all but excluded members.
     pub origin_connections: u32,
     /// Their mean over the second.
     pub origin_mean: f64,
-    /// Bytes from the origin.
+    /// The most with those of excluded members.
+    pub origin_connections_all: u32,
+    /// Bytes from the origin to all but excluded members.
     pub origin_bytes: u64,
     /// The same for all members.
     pub origin_bytes_all: u64,
-    /// Bytes of pieces that came for the first time and are genuine.
+    /// Bytes of pieces that came for the first time and are genuine, to all but excluded members.
     pub useful_bytes: u64,
     /// The same for all members.
     pub useful_bytes_all: u64,
@@ -163,6 +165,7 @@ pub(crate) struct Measure {
     pub(crate) windows: Vec<Window>,
     pub(crate) startups: Vec<Startup>,
     pub(crate) origin_open: u32,
+    pub(crate) origin_all: u32,
     origin_since: Nanos,
     origin_area: f64,
     /// Origin bytes by reason within the steady time, of all members, as they say themselves.
@@ -170,6 +173,8 @@ pub(crate) struct Measure {
     pub(crate) opens: u64,
     pub(crate) rescues: u64,
     pub(crate) parents_left: u64,
+    pub(crate) honest_elected: u32,
+    pub(crate) others_elected: u32,
     pub(crate) honest_excluded: u32,
     pub(crate) others_excluded: u32,
 }
@@ -184,22 +189,31 @@ impl Measure {
             windows,
             startups: Vec::new(),
             origin_open: 0,
+            origin_all: 0,
             origin_since: 0,
             origin_area: 0.0,
             reasons: [0; OriginReason::COUNT],
             opens: 0,
             rescues: 0,
             parents_left: 0,
+            honest_elected: 0,
+            others_elected: 0,
             honest_excluded: 0,
             others_excluded: 0,
         }
     }
 
-    pub(crate) fn origin(&mut self, now: Nanos, opened: bool) {
+    /// A connection to the origin is opened or closed, by a member that counts or by an excluded one.
+    pub(crate) fn origin(&mut self, now: Nanos, opened: bool, counts: bool) {
         self.origin_area += f64::from(self.origin_open) * (now - self.origin_since) as f64;
         self.origin_since = now;
-        self.origin_open = if opened { self.origin_open + 1 } else { self.origin_open - 1 };
+        let change = |n: u32| if opened { n + 1 } else { n - 1 };
+        self.origin_all = change(self.origin_all);
+        if counts {
+            self.origin_open = change(self.origin_open);
+        }
         self.present.origin_connections = self.present.origin_connections.max(self.origin_open);
+        self.present.origin_connections_all = self.present.origin_connections_all.max(self.origin_all);
     }
 
     /// The second that ends at `now` is over.
@@ -216,7 +230,11 @@ impl Measure {
             }
         }
         self.latency.clear();
-        let next = Second { origin_connections: self.origin_open, ..Second::default() };
+        let next = Second {
+            origin_connections: self.origin_open,
+            origin_connections_all: self.origin_all,
+            ..Second::default()
+        };
         self.seconds.push(std::mem::replace(&mut self.present, next));
     }
 

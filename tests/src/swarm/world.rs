@@ -1,6 +1,7 @@
 //! The world: members, tracker and origin, and what happens between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -125,12 +126,19 @@ pub(crate) struct Peer {
     mark: Stats,
     marked: Nanos,
     parents: [u32; LANES],
+    /// When the parent of each substream last pushed something new.
+    pushed: [Nanos; LANES],
     excluded: bool,
 }
 
 impl Peer {
     pub(crate) fn honest(&self) -> bool {
         matches!(self.traits.character, Character::Honest | Character::Liar)
+    }
+
+    /// Whether its bytes count: those whom the tracker has excluded watch from the origin on their own account.
+    pub(crate) fn counts(&self) -> bool {
+        self.honest() || !self.excluded
     }
 }
 
@@ -453,7 +461,12 @@ impl World {
 
     fn send(&mut self, i: u32, to: u32, message: Message) {
         let Some((number, side)) = self.connection(i, to) else {
-            self.odd("message to a stranger");
+            self.odd(match message {
+                Message::Status(_) => "status to a stranger",
+                Message::Cancel { .. } => "cancel to a stranger",
+                Message::Unsubscribe { .. } => "unsubscribe to a stranger",
+                _ => "message to a stranger",
+            });
             return;
         };
         let connection = &mut self.connections[number as usize];
@@ -587,12 +600,24 @@ impl World {
                 if self.tracker_away > self.now || !peer.tracked || peer.member.is_none() {
                     return;
                 }
-                if message == FromTracker::Excluded && !std::mem::replace(&mut peer.excluded, true) {
+                if message == FromTracker::Elect {
+                    if peer.honest() {
+                        self.measure.honest_elected += 1;
+                    } else {
+                        self.measure.others_elected += 1;
+                    }
+                }
+                if message == FromTracker::Excluded && !peer.excluded {
                     if peer.honest() {
                         self.measure.honest_excluded += 1;
                     } else {
                         self.measure.others_excluded += 1;
+                        if peer.origin_open {
+                            self.measure.origin(self.now, false, true);
+                            self.measure.origin_all += 1;
+                        }
                     }
+                    peer.excluded = true;
                 }
                 self.with(to, |m, now| m.handle_tracker(now, message));
             }
@@ -651,19 +676,26 @@ impl World {
                 return;
             }
         }
-        let honest = peer.honest();
+        let (honest, counts) = (peer.honest(), peer.counts());
         let len = u64::from(payload.len);
         let new = payload.genuine && peer.seen.insert(head.no);
+        if new && head.pushed {
+            let lane = self.stream.pieces[head.no as usize].info.lane();
+            if peer.parents[lane] == from {
+                peer.pushed[lane] = self.now;
+            }
+        }
         let present = &mut self.measure.present;
         if new {
             present.useful_bytes_all += len;
+            present.useful_bytes += if counts { len } else { 0 };
         }
         if honest {
             present.p2p_bytes += len;
             match (payload.genuine, new) {
                 (false, _) => present.corrupt_bytes += len,
                 (true, false) => present.duplicate_bytes += len,
-                (true, true) => present.useful_bytes += len,
+                (true, true) => {}
             }
         }
         let from = self.peers[from as usize].traits.id;
@@ -822,7 +854,6 @@ impl World {
         peer.origin_epoch += 1;
         peer.origin_next = u32::MAX;
         let epoch = peer.origin_epoch;
-        let honest = peer.honest();
         let at = now + setup + if away { 0 } else { peer.traits.origin_delay };
         self.queue.push(at, if away { Event::OriginRefused(i, epoch) } else { Event::Origin(i, epoch) });
         if self.config.source_signs() && !away {
@@ -832,19 +863,16 @@ impl World {
                 self.fly(at, Flight::OriginBatch { to: i, epoch, number });
             }
         }
-        if honest {
-            self.measure.origin(now, true);
-        }
+        let counts = self.peers[i as usize].counts();
+        self.measure.origin(now, true, counts);
     }
 
     fn origin_ends(&mut self, i: u32) {
         let peer = &mut self.peers[i as usize];
         peer.origin_open = false;
         peer.origin_epoch += 1;
-        // The excluded, who are on their own, are no matter of the swarm.
-        if peer.honest() {
-            self.measure.origin(self.now, false);
-        }
+        let counts = peer.counts();
+        self.measure.origin(self.now, false, counts);
     }
 
     fn handle_origin(&mut self, i: u32, epoch: u32) {
@@ -862,7 +890,7 @@ impl World {
         let model = &self.config.model;
         let done = peer.downlink.arrive(now, model.on_wire(len), model.downlink);
         self.measure.present.origin_bytes_all += len;
-        if peer.honest() {
+        if peer.counts() {
             self.measure.present.origin_bytes += len;
         }
         let no = peer.origin_next;
@@ -885,7 +913,7 @@ impl World {
         let cut = self.stream.pieces[no as usize];
         if peer.seen.insert(u64::from(no)) {
             self.measure.present.useful_bytes_all += u64::from(cut.info.len);
-            if peer.honest() {
+            if peer.counts() {
                 self.measure.present.useful_bytes += u64::from(cut.info.len);
             }
         }
@@ -1052,6 +1080,7 @@ impl World {
             mark,
             marked: self.now,
             parents: [NOBODY; LANES],
+            pushed: [0; LANES],
             excluded: false,
         });
         self.alive.push(i);
@@ -1072,6 +1101,7 @@ impl World {
             return;
         }
         self.with(i, |m, now| m.leave(now));
+        // What it says after that is of no interest: it hears of pieces that will not leave any more.
         let left: Vec<u32> = self.peers[i as usize].neighbours.iter().map(|n| n.0).collect();
         if !left.is_empty() {
             self.odd("left without closing a connection");
@@ -1099,7 +1129,7 @@ impl World {
         }
         let peer = &mut self.peers[i as usize];
         peer.member = None;
-        peer.uplink.waiting = std::collections::VecDeque::new();
+        peer.uplink.waiting = VecDeque::new();
         peer.limit = LimitWatch::default();
         self.returned.clear();
         if let Some(place) = self.alive.iter().position(|a| *a == i) {
@@ -1191,13 +1221,17 @@ impl World {
         let (inside, found) = self.loops.look(peers.len(), parent);
         self.depth_of_loops += inside as u64;
         if let Some((i, lane)) = found {
-            let mut circle = vec![i];
-            let mut at = self.peers[i as usize].parents[lane];
-            while at != i && at != NOBODY && circle.len() < 30 {
-                circle.push(at);
-                at = self.peers[at as usize].parents[lane];
+            let (mut circle, mut at) = (String::new(), i);
+            loop {
+                let peer = &self.peers[at as usize];
+                let quiet = (self.now - peer.pushed[lane]) as f64 / SECOND as f64;
+                let _ = write!(circle, " {at} (last push {quiet:.1} s ago)");
+                at = peer.parents[lane];
+                if at == i || at == NOBODY {
+                    break;
+                }
             }
-            self.violation(&format!("parents in a circle for 5 s in substream {lane}: {circle:?}"));
+            self.violation(&format!("parents in a circle for 5 s in substream {lane}:{circle}"));
         }
     }
 
