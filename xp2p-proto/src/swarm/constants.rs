@@ -134,6 +134,8 @@ pub const SLOT_STRETCH: f64 = 1.27;
 pub const LATE_MARGIN_MS: i64 = 250;
 /// A parent that has pushed within this time is not late, in ms.
 pub const PUSH_GAP_MS: i64 = 350;
+/// A substream is one to pass on as long as something of it was pushed within this time, in ms.
+pub const LIVE_MS: i64 = 700;
 /// A parent that says nothing for so long is dead, in ms.
 pub const PARENT_SILENT_MS: i64 = 450;
 /// So long silent, the tracker is told, in ms.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::shelf::Announced;
 use super::{Action, Member, Ms};
 use crate::swarm::constants::{
-    BATCH_LANES, BATCH_PATIENCE_MS, BATCH_TIMEOUT_MS, LANES, MAX_AHEAD_MS, MAX_BATCHES, MAX_PENDING,
+    BATCH_LANES, BATCH_PATIENCE_MS, BATCH_TIMEOUT_MS, LANES, LIVE_MS, MAX_AHEAD_MS, MAX_BATCHES, MAX_PENDING,
     MAX_PIECES, PUSH_GAP_MS,
 };
 use crate::swarm::{
@@ -253,7 +253,10 @@ impl<P: Payload> Member<P> {
             self.look_for_parent(k);
             return;
         }
+        let revived = !lane.proven || self.now - lane.last_push > LIVE_MS;
         lane.last_push = self.now;
+        lane.proven = true;
+        lane.starving = false;
         lane.pulled = 0;
         // What the parent sends to catch up is old, and says nothing about how late it is.
         if lane.newest_pushed.is_none_or(|n| n < head.no) {
@@ -262,6 +265,9 @@ impl<P: Payload> Member<P> {
                 lane.note_lag(age);
             }
             lane.path = head.path;
+        }
+        if revived {
+            self.status_soon();
         }
     }
 

@@ -29,6 +29,7 @@ impl<P: Payload> Member<P> {
     /// Leaves parents that are dead, hold back or are hopelessly late.
     pub(super) fn check_lateness(&mut self) {
         let gap = self.lane_gap();
+        self.gap = gap;
         // On a stream of few pieces a parent is heard of less often.
         let push_gap = PUSH_GAP_MS.max(gap * 3 / 2);
         let silent_limit = if gap > PARENT_SILENT_MS { PARENT_SILENT_MS * 3 / 2 } else { PARENT_SILENT_MS };
@@ -68,10 +69,13 @@ impl<P: Payload> Member<P> {
             {
                 self.report(parent, Misdeed::Silent);
             }
-            let lane = &self.lanes[k];
+            let lane = &mut self.lanes[k];
             if age <= lane.lag as i64 + LATE_MARGIN_MS {
                 continue;
             }
+            // Someone who does get this substream is better; until one is found, the parent may recover.
+            lane.starving = true;
+            let lane = &self.lanes[k];
             let lag = lane.lag as i64;
             let Some(neighbour) = self.neighbours.get(parent) else {
                 self.leave_parent(k);

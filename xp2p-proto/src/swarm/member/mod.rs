@@ -82,6 +82,8 @@ pub struct Member<P> {
     neighbours: Neighbours,
     gathering: Gathering,
     lanes: [Lane; LANES],
+    /// Time from one piece of a substream to its next one, in ms.
+    gap: i64,
     slots: i32,
     /// When a subscription last had to be refused for want of slots.
     refused: Option<Ms>,
@@ -126,6 +128,7 @@ impl<P: Payload> Member<P> {
             neighbours: Neighbours::default(),
             gathering: Gathering::default(),
             lanes: std::array::from_fn(|_| Lane::new()),
+            gap: 0,
             slots: 0,
             refused: None,
             overloaded: 0,

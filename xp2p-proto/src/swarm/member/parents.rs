@@ -34,7 +34,8 @@ impl<P: Payload> Member<P> {
             if self.lanes[k].leaving.is_some_and(|at| at <= self.now) {
                 self.leave_parent(k);
             }
-            if self.lanes[k].parent.is_none() || self.lanes[k].leaving.is_some() {
+            let lane = &self.lanes[k];
+            if lane.parent.is_none() || lane.leaving.is_some() || lane.starving {
                 self.look_for_parent(k);
             }
         }
@@ -83,7 +84,7 @@ impl<P: Payload> Member<P> {
     fn best_parent(&mut self, k: usize) -> Option<(PeerId, f32)> {
         let depth = self.depth(k);
         let lane = &self.lanes[k];
-        let orphan = lane.parent.is_none();
+        let orphan = lane.parent.is_none() || lane.starving;
         let has_children = lane.children.iter().any(|c| c.evict.is_none());
         let symmetric = self.config.nat == NatClass::Symmetric;
         let mut best: Option<(PeerId, f32)> = None;
@@ -167,6 +168,8 @@ impl<P: Payload> Member<P> {
         let old = lane.parent.replace(from);
         lane.since = self.now;
         lane.last_push = self.now;
+        lane.proven = false;
+        lane.starving = false;
         lane.pulled = 0;
         lane.newest_pushed = None;
         lane.leaving = None;
