@@ -355,7 +355,7 @@ mod tests {
         let candidate = (any::<u64>(), any_nat(), any::<bool>(), any_contact()).prop_map(
             |(peer, nat, origin_fed, contact)| Candidate { peer: PeerId(peer), nat, origin_fed, contact },
         );
-        let candidates = prop::collection::vec(candidate, 0..=4);
+        let candidates = prop::collection::vec(candidate, 0..=4).boxed();
         let trust = prop_oneof![Just(Trust::Source), Just(Trust::Witness), Just(Trust::Quorum)];
         prop_oneof![
             (prop::option::of(0..=MAX_VARINT), trust, candidates.clone())

@@ -6,8 +6,8 @@
 //!
 //! * begin with a segment and be at least [`MIN_RUN`] pieces long,
 //! * be the only place where the reader's pieces fit into what was announced, as far as both are known,
-//! * have a piece that was announced once only, while a neighbouring segment is known (so that a static picture, which repeats
-//!   everything, would have shown), and is no repetition among the reader's own pieces,
+//! * have a piece that was announced and cut once only within some seconds, while a neighbouring segment is known (so that a
+//!   static picture, which repeats everything, would have shown),
 //! * put the reader's newest piece near the edge of the stream.
 //!
 //! While a picture with silence does not change, several places fit; the run then grows until they differ. Once the difference is
@@ -27,6 +27,8 @@ const MIN_RUN: usize = 3;
 /// How far from the edge of the stream the reader's newest piece may be, in ms: the delay of the witness, of a batch, of the
 /// connection, in either direction.
 const NEAR_MS: i64 = 2_500;
+/// Beyond this distance from the edge, in ms, a place does not count: a film that is shown over and over fits there, too.
+const FAR_MS: i64 = 6_000;
 /// How long pieces wait for their batch, and batches for pieces.
 const WINDOW: Duration = Duration::from_secs(12);
 /// Most own pieces that wait.
@@ -260,32 +262,31 @@ impl Aligner {
     /// The only place where the own pieces from `start` on fit.
     fn fit(&self, now: Instant, start: usize) -> Option<Alignment> {
         let first = &self.own.get(start)?.piece;
+        let (_, newest) = self.newest?;
+        let (edge, since) = self.edge?;
+        let since = i64::try_from(now.saturating_duration_since(since).as_millis()).ok()?;
+        let edge = i64::try_from(edge).ok()?.saturating_add(since);
         let mut found = None;
         for place in self.with_hash(&first.hash).filter(|a| a.info.starts_segment()) {
-            let Some(run) = self.run_at(start, &place.info) else { continue };
-            // Two places fit, or one that is not yet sure.
-            if found.replace((place.info, run)).is_some() {
+            let offset = i64::try_from(place.info.time).ok()?.saturating_sub(first.time);
+            let distance = newest.saturating_add(offset).saturating_sub(edge).saturating_abs();
+            if distance > FAR_MS {
+                continue;
+            }
+            let Some(run) = self.run_at(start, &place.info, offset) else { continue };
+            // Two places fit, or might once more is known.
+            if found.replace((run, offset, distance)).is_some() {
                 return None;
             }
         }
-        let (info, run) = found?;
-        let offset = i64::try_from(info.time).ok()?.saturating_sub(first.time);
-        let (_, newest) = self.newest?;
-        let (edge, since) = self.edge?;
-        let edge = i64::try_from(edge).ok()?;
-        let edge = edge.saturating_add(now.saturating_duration_since(since).as_millis().try_into().ok()?);
-        let near = newest.saturating_add(offset).abs_diff(edge) <= NEAR_MS.unsigned_abs();
-        (near && run.len >= MIN_RUN && run.distinct).then_some(Alignment {
-            run: first.run,
-            chain: self.chain,
-            offset,
-        })
+        let (run, offset, distance) = found?;
+        let sure = distance <= NEAR_MS && run.len >= MIN_RUN && run.distinct;
+        sure.then_some(Alignment { run: first.run, chain: self.chain, offset })
     }
 
     /// How the own pieces from `start` on fit to those announced from `at` on. `None`: they do not.
-    fn run_at(&self, start: usize, at: &PieceInfo) -> Option<Run> {
+    fn run_at(&self, start: usize, at: &PieceInfo, offset: i64) -> Option<Run> {
         let first = &self.own.get(start)?.piece;
-        let offset = i64::try_from(at.time).ok()?.saturating_sub(first.time);
         let mut run = Run { len: 0, distinct: false };
         for (own, no) in self.own.iter().skip(start).zip(at.no..) {
             let Some(Announced { info, .. }) = self.announced.get(&no) else { break };
@@ -300,16 +301,19 @@ impl Aligner {
                 return None;
             }
             run.len += 1;
-            run.distinct = run.distinct || self.is_distinct(info);
+            run.distinct = run.distinct || self.is_distinct(info, piece);
         }
         Some(run)
     }
 
-    /// Whether the piece was announced once, and cut here once, although a segment beside its own is known.
-    fn is_distinct(&self, info: &PieceInfo) -> bool {
-        let once = self.by_hash.get(&info.hash).is_some_and(|numbers| numbers.len() == 1);
-        once && self.own.iter().filter(|own| own.piece.hash == info.hash).count() == 1
-            && self.has_neighbour(info)
+    /// Whether nothing near the piece is like it, although a segment beside its own is known.
+    fn is_distinct(&self, info: &PieceInfo, own: &CutPiece) -> bool {
+        let announced =
+            self.with_hash(&info.hash).filter(|a| a.info.time.abs_diff(info.time) <= FAR_MS.unsigned_abs());
+        let cut = self.own.iter().map(|o| &o.piece).filter(|p| {
+            p.run == own.run && p.hash == own.hash && p.time.abs_diff(own.time) <= FAR_MS.unsigned_abs()
+        });
+        announced.count() == 1 && cut.count() == 1 && self.has_neighbour(info)
     }
 
     /// Whether the beginning of the segment before or after is known.

@@ -53,8 +53,19 @@ struct Source {
     at: Option<Place>,
     /// It has brought a frame that is out, and every frame after it: what it brings next is missing nowhere.
     joined: bool,
-    /// It begins where the clock in use ended, so it needs no keyframe.
-    continues: bool,
+    /// Whether it may take over although nothing relates its clock to what is out.
+    entry: Entry,
+}
+
+/// How a source comes in whose clock is not related to what is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entry {
+    /// Not at all.
+    Closed,
+    /// At its next keyframe.
+    AtKey,
+    /// At once: nothing is missing before it, and decoders need nothing new.
+    AtOnce,
 }
 
 /// Makes the player's stream.
@@ -85,21 +96,29 @@ impl Output {
     /// [`Item::Run`](super::Item::Run) (follows) and [`Content::Segment`](super::Content::Segment) (follows unless there is a
     /// gap).
     pub fn begin(&mut self, clock: Clock, config: &StreamConfig, follows: bool) {
-        let continues = follows
-            && self.config.as_ref() == Some(config)
+        let next_run = follows
             && match (clock, self.current) {
                 (Clock::Run { connection, run }, Some(Clock::Run { connection: c, run: before })) => {
                     connection == c && before.checked_add(1) == Some(run)
                 }
                 _ => false,
             };
+        let same = self.config.as_ref() == Some(config);
         let source = self.source(clock);
         source.config = config.clone();
-        source.continues = continues;
+        if next_run {
+            source.entry = if same { Entry::AtOnce } else { Entry::AtKey };
+        }
         if !follows {
             source.joined = false;
             source.at = None;
         }
+    }
+
+    /// Lets `clock` take over at its next keyframe, although nothing relates it to what is out: better a jump than nothing to
+    /// show.
+    pub fn take_over(&mut self, clock: Clock) {
+        self.source(clock).entry = Entry::AtKey;
     }
 
     /// Says that canonical time is `offset` ms more than that of `run`.
@@ -120,17 +139,19 @@ impl Output {
     }
 
     /// Takes the next frame of `clock`, after [`begin`](Self::begin). Frames that are out already are passed over, so two
-    /// sources may be pushed side by side. Call [`poll`](Self::poll) until it is `None` afterwards.
+    /// sources may be pushed side by side. So are those of a clock that nothing relates to what is out, unless it may
+    /// [`take_over`](Self::take_over); keep them until [`relate`](Self::relate) if they will be needed. Call [`poll`](Self::poll) until it is `None` afterwards.
     pub fn push(&mut self, clock: Clock, frame: &Frame) {
         let (current, position) = (self.current, self.position);
         let source = self.source(clock);
         let starts = frame.key || !source.config.tracks.has_video;
         let Some((shift, (out_time, ..))) = source.shift.zip(position) else {
             // Nothing is out, or nothing relates this clock to what is.
-            if starts || source.continues {
+            let entry = if position.is_none() { Entry::AtKey } else { source.entry };
+            if entry == Entry::AtOnce || (entry == Entry::AtKey && starts) {
                 let time = position.map_or(0, |(time, ..)| time.saturating_add(SEAM_MS));
                 source.shift = Some(time.saturating_sub(frame.time));
-                let skips = position.is_some() && !source.continues;
+                let skips = position.is_some() && entry == Entry::AtKey;
                 self.emit(clock, (time, frame.track, 0), frame, skips);
             }
             return;
@@ -199,7 +220,8 @@ impl Output {
                     self.sources.remove(oldest);
                 }
                 let config = StreamConfig::default();
-                let source = Source { clock, shift: None, config, at: None, joined: false, continues: false };
+                let source =
+                    Source { clock, shift: None, config, at: None, joined: false, entry: Entry::Closed };
                 self.sources.push(source);
                 self.sources.len() - 1
             }
@@ -215,7 +237,7 @@ impl Output {
             return;
         }
         let source = self.source(clock);
-        (source.at, source.joined, source.continues) = (Some(place), true, false);
+        (source.at, source.joined, source.entry) = (Some(place), true, Entry::Closed);
         self.current = Some(clock);
         self.position = Some(place);
         self.skips += u64::from(skips);
