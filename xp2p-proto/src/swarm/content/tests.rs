@@ -199,11 +199,12 @@ fn pull(show: &Show, habits: &Habits, seed: u64, signed: &Signed, lag: u64) -> P
     pulled
 }
 
-/// How many of the pieces from `from` on, up to 3 s before the end, were offered.
+/// How many of the pieces from `from` on, up to those signed 3 s before the end, were offered.
 fn share(signed: &Signed, pulled: &Pulled, from: PieceNo) -> f64 {
-    let end = signed.pieces.values().next_back().unwrap().0.time.saturating_sub(3_000);
-    let wanted: Vec<_> = signed.pieces.values().filter(|(i, _)| i.no >= from && i.time < end).collect();
-    let got = wanted.iter().filter(|(i, _)| pulled.numbers.contains(&i.no)).count();
+    let end = signed.batches.last().unwrap().0 - 3_000;
+    let batches = signed.batches.iter().filter(|(when, _)| *when < end);
+    let wanted: Vec<_> = batches.flat_map(|(_, b)| &b.pieces).map(|p| p.no).filter(|n| *n >= from).collect();
+    let got = wanted.iter().filter(|no| pulled.numbers.contains(no)).count();
     got as f64 / wanted.len().max(1) as f64
 }
 
@@ -367,24 +368,13 @@ fn play(show: &Show, signed: &Signed, plan: &Plan, habits: &Habits, seed: u64) -
     let mut verifier = Verifier::new(stream(), vec![key().public()]);
     let mut batches = signed.batches.iter().peekable();
     let mut pieces = Vec::new();
-    // Frames that cannot be placed yet.
-    let mut held: Vec<Frame> = Vec::new();
     let mut connections: Vec<_> = (0..)
         .zip(&plan.origin)
         .map(|(no, (from, to))| {
             let habits = Habits { join: *from, ..habits.clone() };
             let arrivals = view(show, &habits, seed + no);
             let canonical = Canonical::new(Tracks::Learnt, at(*from));
-            (
-                no,
-                *to,
-                arrivals.into_iter().peekable(),
-                canonical,
-                PullCutter::new(),
-                Aligner::new(),
-                0,
-                vec![],
-            )
+            (no, *to, arrivals.into_iter().peekable(), canonical, PullCutter::new(), Aligner::new(), 0)
         })
         .collect();
     let end = show.frames.last().unwrap().time + 2_000;
@@ -397,7 +387,10 @@ fn play(show: &Show, signed: &Signed, plan: &Plan, habits: &Habits, seed: u64) -
             }
             pieces.extend(batch.pieces.iter().map(|p| p.no));
         }
-        for (no, to, arrivals, canonical, cutter, aligner, run_now, held) in &mut connections {
+        for (no, to, arrivals, canonical, cutter, aligner, run_now) in &mut connections {
+            if now >= *to {
+                continue; // what a closed connection held back is not complete
+            }
             let clock = |run| Clock::Run { connection: *no, run };
             while let Some(arrival) = arrivals.next_if(|a| a.at <= now && now < *to) {
                 canonical.push(at(now), &arrival.tag);
@@ -410,7 +403,6 @@ fn play(show: &Show, signed: &Signed, plan: &Plan, habits: &Habits, seed: u64) -
                         *run_now = run;
                         output.begin(clock(run), &config, true);
                     }
-                    Item::Frame(frame) if *no > 0 && aligner.alignment().is_none() => held.push(frame),
                     Item::Frame(frame) => output.push(clock(*run_now), &frame),
                 }
             }
@@ -419,9 +411,6 @@ fn play(show: &Show, signed: &Signed, plan: &Plan, habits: &Habits, seed: u64) -
             }
             if let Some(alignment) = aligner.alignment() {
                 output.relate(clock(alignment.run), CANONICAL, alignment.offset);
-                for frame in std::mem::take(held) {
-                    output.push(clock(alignment.run), &frame);
-                }
             }
         }
         if now >= plan.pieces.0 && now < plan.pieces.1 {
@@ -431,14 +420,8 @@ fn play(show: &Show, signed: &Signed, plan: &Plan, habits: &Habits, seed: u64) -
                 while let Some(content) = reader.poll() {
                     match content {
                         Content::Segment { gap, config, .. } => output.begin(CANONICAL, &config, !gap),
-                        // Before the clocks are related they would be passed over.
-                        Content::Frame(frame) => held.push(frame),
+                        Content::Frame(frame) => output.push(CANONICAL, &frame),
                     }
-                }
-            }
-            if connections.is_empty() || connections[0].5.alignment().is_some() || now >= plan.origin[0].1 {
-                for frame in std::mem::take(&mut held) {
-                    output.push(CANONICAL, &frame);
                 }
             }
         }
