@@ -3,6 +3,9 @@
 //! After a change of the protocol: `XP2P_WRITE_VECTORS=1 cargo test -p xp2p-tests --test protocol_vectors`, and say in the
 //! commit why old programs may stop working.
 
+#[path = "protocol_vectors/swarm.rs"]
+mod swarm;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -123,7 +126,8 @@ fn hex(bytes: &[u8]) -> String {
 #[test]
 fn the_document_holds_the_vectors_of_the_program() {
     let text = std::fs::read_to_string(DOCUMENT).expect("the document");
-    let vectors = vectors();
+    let mut vectors = vectors();
+    vectors.extend(swarm::vectors());
     let mut found = BTreeMap::new();
     let mut rewritten = String::new();
     let mut rest = text.as_str();

@@ -4,7 +4,7 @@
 //! found is the difference between the reader's time and canonical time. It is found from a run of pieces with equal hashes and
 //! equal time differences, which must
 //!
-//! * begin with a segment and be at least [`MIN_RUN`] pieces long,
+//! * begin with a segment and be at least [`MIN_RUN`] pieces of different times long,
 //! * be the only place where the reader's pieces fit into what was announced, as far as both are known,
 //! * have a piece that was announced and cut once only within some seconds, while a neighbouring segment is known (so that a
 //!   static picture, which repeats everything, would have shown),
@@ -22,7 +22,8 @@ use super::cut::CutPiece;
 use crate::swarm::piece::PIECE_HASH_LEN;
 use crate::swarm::{Batch, PieceInfo, PieceNo};
 
-/// Least number of pieces in a row that have to fit.
+/// Least number of pieces in a row, of as many different times, that have to fit. The pieces of one keyframe alone say nothing
+/// about how time goes on.
 const MIN_RUN: usize = 3;
 /// How far from the edge of the stream the reader's newest piece may be, in ms: the delay of the witness, of a batch, of the
 /// connection, in either direction.
@@ -47,6 +48,8 @@ pub struct Alignment {
     pub run: u64,
     /// The signer's chain.
     pub chain: u64,
+    /// The epoch of the chain. A new one has another difference, even if the run goes on.
+    pub epoch: u32,
     /// Canonical time less the run's, in ms.
     pub offset: i64,
 }
@@ -69,6 +72,7 @@ struct Own {
 #[derive(Debug)]
 struct Announced {
     info: PieceInfo,
+    epoch: u32,
     came: Instant,
     /// A piece for it has been given out.
     done: bool,
@@ -78,6 +82,8 @@ struct Announced {
 #[derive(Debug, Default)]
 pub struct Aligner {
     chain: u64,
+    /// The newest epoch.
+    epoch: u32,
     announced: BTreeMap<PieceNo, Announced>,
     by_hash: BTreeMap<Hash, Vec<PieceNo>>,
     /// The newest edge and when it came.
@@ -87,7 +93,7 @@ pub struct Aligner {
     /// Time of the newest own piece, and its run.
     newest: Option<(u64, i64)>,
     alignment: Option<Alignment>,
-    /// That of the run before, whose last batches are still to come.
+    /// That of the run or epoch before, of which pieces or batches are still to come.
     before: Option<Alignment>,
     /// Segments in a row without a place.
     misses: u32,
@@ -105,8 +111,7 @@ impl Aligner {
     pub fn push(&mut self, now: Instant, piece: CutPiece) {
         if self.newest.is_some_and(|(run, _)| run != piece.run) {
             // A new run has a clock of its own.
-            self.before = self.alignment.take();
-            self.misses = 0;
+            self.end_alignment();
         }
         self.newest = Some((piece.run, piece.end));
         let own = Own { piece, came: now };
@@ -133,8 +138,12 @@ impl Aligner {
         if self.edge.is_none_or(|(edge, _)| edge < batch.edge) {
             self.edge = Some((batch.edge, now));
         }
+        if self.epoch < batch.epoch {
+            self.epoch = batch.epoch;
+            self.end_alignment();
+        }
         for info in &batch.pieces {
-            let announced = Announced { info: *info, came: now, done: false };
+            let announced = Announced { info: *info, epoch: batch.epoch, came: now, done: false };
             if self.announced.insert(info.no, announced).is_none() {
                 self.by_hash.entry(info.hash).or_default().push(info.no);
             }
@@ -159,22 +168,23 @@ impl Aligner {
         self.unplaced
     }
 
-    /// The announced pieces that `piece` is; `None`: none of those that are known.
-    fn place(&self, piece: &CutPiece) -> Option<Vec<PieceNo>> {
-        let alignment = self.alignment_of(piece.run)?;
-        let time = piece.time.saturating_add(alignment.offset);
-        let numbers: Vec<_> = self
-            .with_hash(&piece.hash)
-            .filter(|a| {
-                i64::try_from(a.info.time) == Ok(time) && usize::from(a.info.len) == piece.content.len()
-            })
-            .map(|a| a.info.no)
-            .collect();
-        (!numbers.is_empty()).then_some(numbers)
+    /// What holds for the newest run and epoch does not hold any more, but older pieces are still to be placed by it.
+    fn end_alignment(&mut self) {
+        self.before = self.alignment.take().or(self.before);
+        self.misses = 0;
     }
 
-    fn alignment_of(&self, run: u64) -> Option<Alignment> {
-        [self.alignment, self.before].into_iter().flatten().find(|a| a.run == run)
+    /// The announced pieces that `piece` is; `None`: none of those that are known.
+    fn place(&self, piece: &CutPiece) -> Option<Vec<PieceNo>> {
+        let of_run = |a: &Alignment| a.run == piece.run;
+        [self.alignment, self.before].into_iter().flatten().filter(of_run).find_map(|alignment| {
+            let time = piece.time.saturating_add(alignment.offset);
+            let fits = |a: &&Announced| {
+                i64::try_from(a.info.time) == Ok(time) && usize::from(a.info.len) == piece.content.len()
+            };
+            let numbers: Vec<_> = self.with_hash(&piece.hash).filter(fits).map(|a| a.info.no).collect();
+            (!numbers.is_empty()).then_some(numbers)
+        })
     }
 
     fn with_hash(&self, hash: &Hash) -> impl Iterator<Item = &Announced> {
@@ -234,7 +244,8 @@ impl Aligner {
 
     /// Whether the batch of an own piece has surely come by now: the stream was announced well past it.
     fn is_past(&self, piece: &CutPiece) -> bool {
-        match (self.alignment_of(piece.run), self.announced.last_key_value()) {
+        let alignment = [self.alignment, self.before].into_iter().flatten().find(|a| a.run == piece.run);
+        match (alignment, self.announced.last_key_value()) {
             (Some(alignment), Some((_, newest))) => {
                 let time = piece.time.saturating_add(alignment.offset).saturating_add(NEAR_MS);
                 i64::try_from(newest.info.time).is_ok_and(|t| t > time)
@@ -267,7 +278,8 @@ impl Aligner {
         let since = i64::try_from(now.saturating_duration_since(since).as_millis()).ok()?;
         let edge = i64::try_from(edge).ok()?.saturating_add(since);
         let mut found = None;
-        for place in self.with_hash(&first.hash).filter(|a| a.info.starts_segment()) {
+        for place in self.with_hash(&first.hash).filter(|a| a.info.starts_segment() && a.epoch == self.epoch)
+        {
             let offset = i64::try_from(place.info.time).ok()?.saturating_sub(first.time);
             let distance = newest.saturating_add(offset).saturating_sub(edge).saturating_abs();
             if distance > FAR_MS {
@@ -280,18 +292,18 @@ impl Aligner {
             }
         }
         let (run, offset, distance) = found?;
-        let sure = distance <= NEAR_MS && run.len >= MIN_RUN && run.distinct;
-        sure.then_some(Alignment { run: first.run, chain: self.chain, offset })
+        let sure = distance <= NEAR_MS && run.times >= MIN_RUN && run.distinct;
+        sure.then_some(Alignment { run: first.run, chain: self.chain, epoch: self.epoch, offset })
     }
 
     /// How the own pieces from `start` on fit to those announced from `at` on. `None`: they do not.
     fn run_at(&self, start: usize, at: &PieceInfo, offset: i64) -> Option<Run> {
         let first = &self.own.get(start)?.piece;
-        let mut run = Run { len: 0, distinct: false };
+        let mut run = Run { times: 0, last: None, distinct: false };
         for (own, no) in self.own.iter().skip(start).zip(at.no..) {
-            let Some(Announced { info, .. }) = self.announced.get(&no) else { break };
+            let Some(Announced { info, epoch, .. }) = self.announced.get(&no) else { break };
             let piece = &own.piece;
-            if piece.run != first.run {
+            if piece.run != first.run || *epoch != self.epoch {
                 break;
             }
             let same = info.hash == piece.hash
@@ -300,7 +312,7 @@ impl Aligner {
             if !same {
                 return None;
             }
-            run.len += 1;
+            run.times += usize::from(run.last.replace(piece.time) != Some(piece.time));
             run.distinct = run.distinct || self.is_distinct(info, piece);
         }
         Some(run)
@@ -329,7 +341,10 @@ impl Aligner {
 /// Pieces in a row that fit.
 #[derive(Clone, Copy, Debug)]
 struct Run {
-    len: usize,
+    /// How many different times they have.
+    times: usize,
+    /// Time of the last one.
+    last: Option<i64>,
     /// One of them cannot be another one.
     distinct: bool,
 }

@@ -35,11 +35,28 @@ pub enum Clock {
         /// The run.
         run: u64,
     },
-    /// Canonical time of a chain.
+    /// Canonical time of one epoch of a chain.
     Canonical {
         /// The chain.
         chain: u64,
+        /// The epoch, which the [`Batch`](crate::swarm::Batch) of a piece names.
+        epoch: u32,
     },
+}
+
+impl Clock {
+    /// Whether `next` is the run or epoch that comes after this one.
+    fn precedes(self, next: Self) -> bool {
+        match (self, next) {
+            (Self::Run { connection: a, run }, Self::Run { connection: b, run: next }) => {
+                a == b && run.checked_add(1) == Some(next)
+            }
+            (Self::Canonical { chain: a, epoch }, Self::Canonical { chain: b, epoch: next }) => {
+                a == b && epoch.checked_add(1) == Some(next)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// A place in canonical order: time, track, and which of several frames of that time and track.
@@ -153,23 +170,18 @@ impl Output {
     }
 
     /// Says that the frames of `clock` from here on need `config`, and whether nothing is missing between them and what the
-    /// same clock, or the run before of the same connection, brought before. Call it for
+    /// same clock, or the run or epoch before it, brought before. Call it for
     /// [`Item::Run`](super::Item::Run) (follows) and [`Content::Segment`](super::Content::Segment) (follows unless there is a
     /// gap).
     pub fn begin(&mut self, clock: Clock, config: &StreamConfig, follows: bool) {
-        let next_run = match (clock, self.current) {
-            (Clock::Run { connection, run }, Some(Clock::Run { connection: c, run: before })) => {
-                follows && connection == c && before.checked_add(1) == Some(run)
-            }
-            _ => false,
-        };
+        let next = follows && self.current.is_some_and(|current| current.precedes(clock));
         let same = self.config.as_deref() == Some(config);
         let in_use = self.current == Some(clock);
         let source = self.source(clock);
         if *source.config != *config {
             source.config = Arc::new(config.clone());
         }
-        if next_run {
+        if next {
             source.entry = if same { Entry::AtOnce } else { Entry::AtKey };
         }
         if !follows {
@@ -389,7 +401,7 @@ mod tests {
     use super::*;
 
     const ORIGIN: Clock = Clock::Run { connection: 0, run: 0 };
-    const PEERS: Clock = Clock::Canonical { chain: 1 };
+    const PEERS: Clock = Clock::Canonical { chain: 1, epoch: 0 };
 
     fn config(id: u8) -> StreamConfig {
         let tracks = FileHeader { has_audio: false, has_video: true };
@@ -471,6 +483,22 @@ mod tests {
         output.push(other, &frame(0, false, 2));
         output.push(other, &frame(40, true, 3));
         assert_eq!(poll(&mut output), "C80 80:3", "another configuration needs a keyframe");
+    }
+
+    #[test]
+    fn a_new_epoch_follows_the_one_before_it() {
+        let next = Clock::Canonical { chain: 1, epoch: 1 };
+        let mut output = Output::new();
+        output.begin(PEERS, &config(1), true);
+        output.push(PEERS, &frame(0, true, 0));
+        output.begin(next, &config(2), true);
+        output.push(next, &frame(5_000, true, 1));
+        assert_eq!(poll(&mut output), "H M0 C0 0:0 C40 40:1");
+        // One that is not the next one waits to be related.
+        let later = Clock::Canonical { chain: 1, epoch: 3 };
+        output.begin(later, &config(2), true);
+        output.push(later, &frame(6_000, true, 1));
+        assert_eq!(poll(&mut output), "");
     }
 
     #[test]
