@@ -47,7 +47,7 @@ fn message(message: &Message) -> Vec<u8> {
 }
 
 /// The vectors.
-pub fn vectors() -> Vec<(&'static str, Vec<u8>)> {
+pub(crate) fn vectors() -> Vec<(&'static str, Vec<u8>)> {
     let (piece, batch) = piece_and_batch();
     let path = Path::from_hops(&[0x0102_0304, 0xa1a2_a3a4]).expect("a path");
     let head = PieceHead { no: 1000, pushed: true, path };
