@@ -18,8 +18,11 @@ pub const MAX_PIECE: usize = 8 * 1024;
 pub const MAX_PIECE_MS: u64 = 120;
 /// Most pieces that one digest batch may announce.
 pub const MAX_BATCH_PIECES: usize = 64;
-/// Longest time between two digest batches. Nothing is passed on before its digest, so the first step waits for half of it on
-/// average and the whole swarm with it. Half of the 250 ms that would do costs another 0.5 % of the bytes.
+/// Most bytes of a digest batch: its head, 64 pieces of at most 27 bytes, and a signature.
+pub const MAX_BATCH: usize = 2048;
+/// Shortest time between two digest batches, unless one is full. Nothing is passed on before its digest, so the first step
+/// waits for half of it on average and the whole swarm with it. Half of the 250 ms that would do costs another 0.5 % of the
+/// bytes.
 pub const BATCH_INTERVAL: Duration = ms(125);
 /// Most bytes that tell how to reach a member.
 pub const MAX_CONTACT: usize = 256;
@@ -220,7 +223,7 @@ pub const KEEP_PLAYED: u64 = 160;
 /// Most pieces that wait for their digest.
 pub const MAX_PENDING: usize = 128;
 /// Most digest batches that are kept.
-pub const MAX_BATCHES: usize = 48;
+pub const MAX_BATCHES: usize = 96;
 /// Substreams that carry a digest batch: two, so that it seldom comes late and costs little.
 pub const BATCH_LANES: usize = 2;
 /// How long a missing digest batch may be on its way before it is asked for, in ms.
