@@ -85,6 +85,11 @@ enum Flight {
         epoch: u32,
         number: u32,
     },
+    /// A piece that the server, which signs the stream, has kept.
+    Filled {
+        to: u32,
+        no: u32,
+    },
     ToTracker {
         from: u32,
         message: ToTracker,
@@ -582,6 +587,10 @@ impl World {
                     self.with(to, |m, now| m.handle_batch(now, batch));
                 }
             }
+            Flight::Filled { to, no } => {
+                let cut = self.stream.pieces[no as usize];
+                self.with(to, |m, now| m.handle_filled_piece(now, cut.info.no, cut.payload()));
+            }
             Flight::ToTracker { from, message } => {
                 let peer = &self.peers[from as usize];
                 if self.tracker_away <= self.now && peer.tracked {
@@ -1001,6 +1010,21 @@ impl World {
             let takes = travel(&self.config.model, peer.traits.to_tracker, 1, &mut self.luck);
             let at = (self.now + takes).max(peer.tracker_last[1]);
             peer.tracker_last[1] = at;
+            if let FromTracker::Fill { from, to } = &message {
+                // As fast as the downlink takes them.
+                let (from, to) = (*from as u32, (*to as u32).min(self.stream.pieces.len() as u32));
+                let mut sent = at;
+                for no in from..to {
+                    let len = u64::from(self.stream.pieces[no as usize].info.len);
+                    self.measure.present.origin_bytes += len;
+                    self.measure.present.origin_bytes_all += len;
+                    sent += super::model::transmission(
+                        self.config.model.on_wire(len),
+                        self.config.model.downlink,
+                    );
+                    self.fly(sent, Flight::Filled { to: i, no });
+                }
+            }
             self.fly(at, Flight::FromTracker { to: i, message });
         }
         self.tracker_wake = self.tracker.poll_timeout().map_or(Nanos::MAX, |at| self.nanos(at));

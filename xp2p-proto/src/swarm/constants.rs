@@ -139,6 +139,9 @@ pub const LATE_MARGIN_MS: i64 = 250;
 pub const PUSH_GAP_MS: i64 = 350;
 /// A substream is one to pass on as long as something of it was pushed within this time, in ms.
 pub const LIVE_MS: i64 = 700;
+/// Who is so much later than usual looks for another parent although the present one lives, in ms: the parent is given time to
+/// find one for itself first, or whole trees would move at once.
+pub const STARVE_MARGIN_MS: i64 = 600;
 /// A parent that says nothing for so long is dead, in ms.
 pub const PARENT_SILENT_MS: i64 = 450;
 /// So long silent, the tracker is told, in ms.
@@ -245,6 +248,10 @@ pub const CANDIDATES_PER_LANE: usize = 2;
 pub const FOREIGN_REJECT_PERCENT: u32 = 30;
 /// Leases that are granted in [`LEASE_WINDOW_MS`], at least.
 pub const MIN_LEASES: usize = 2;
+/// Most pieces that the signer's server gives a new puller from the group of pictures that the origin has left behind.
+pub const MAX_FILL: u64 = 96;
+/// How often it does so, in ms.
+pub const FILL_INTERVAL_MS: i64 = 1_000;
 /// And as a part of the members: one in so many.
 pub const MEMBERS_PER_LEASE: usize = 100;
 /// The time in which these leases are granted, in ms.
