@@ -85,6 +85,11 @@ impl Config {
         Self { viewers, seconds, scenario, seed, witness_lag: None, strict: true, model }
     }
 
+    /// Whether the origin signs what it sends. A witness stands at the tracker and is away when that is: sharing then pauses.
+    pub fn source_signs(&self) -> bool {
+        self.scenario == Scenario::Tracker
+    }
+
     /// The plan of the run.
     pub fn plan(&self) -> Plan {
         Plan::new(self)

@@ -21,6 +21,9 @@ use super::stream::{SimPayload, Stream};
 use super::watch::{LimitWatch, LoopWatch, NOBODY, PlayWatch};
 use super::wire;
 
+/// A source that signs itself gives a new reader so many of its latest batches: the longest group of pictures.
+const RECENT_BATCHES: u32 = 12;
+
 /// What happens, and to whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Event {
@@ -55,13 +58,44 @@ pub(crate) enum Event {
 /// What is under way.
 #[derive(Debug)]
 enum Flight {
-    Message { connection: u32, side: usize, message: Message },
-    Piece { connection: u32, side: usize, head: PieceHead, payload: SimPayload, queued: bool },
-    Close { connection: u32, side: usize },
-    OriginPiece { to: u32, epoch: u32, no: u32 },
-    ToTracker { from: u32, message: ToTracker },
-    LeftTracker { from: u32 },
-    FromTracker { to: u32, message: FromTracker },
+    Message {
+        connection: u32,
+        side: usize,
+        message: Message,
+    },
+    Piece {
+        connection: u32,
+        side: usize,
+        head: PieceHead,
+        payload: SimPayload,
+        queued: bool,
+    },
+    Close {
+        connection: u32,
+        side: usize,
+    },
+    OriginPiece {
+        to: u32,
+        epoch: u32,
+        no: u32,
+    },
+    /// A batch that comes with the origin's stream, which signs itself.
+    OriginBatch {
+        to: u32,
+        epoch: u32,
+        number: u32,
+    },
+    ToTracker {
+        from: u32,
+        message: ToTracker,
+    },
+    LeftTracker {
+        from: u32,
+    },
+    FromTracker {
+        to: u32,
+        message: FromTracker,
+    },
 }
 
 /// A viewer.
@@ -149,7 +183,8 @@ impl World {
         let model = &config.model;
         let mut random = Random::new(config.seed, 1);
         let drawn = random.range(model.witness_lag);
-        let witness_lag = config.witness_lag.map_or(millis(drawn), |ms| ms * MS);
+        let own = if config.source_signs() { 0 } else { millis(drawn) };
+        let witness_lag = config.witness_lag.map_or(own, |ms| ms * MS);
         let away = (config.scenario == super::Scenario::Origin)
             .then(|| plan.events.first().map(|at| (*at, *at + model.origin_outage * MS)))
             .flatten();
@@ -540,6 +575,13 @@ impl World {
             }
             Flight::Close { connection, side } => self.deliver_close(connection, side),
             Flight::OriginPiece { to, epoch, no } => self.deliver_origin(to, epoch, no),
+            Flight::OriginBatch { to, epoch, number } => {
+                let peer = &self.peers[to as usize];
+                if peer.origin_open && peer.origin_epoch == epoch {
+                    let batch = self.batches[number as usize].1.clone();
+                    self.with(to, |m, now| m.handle_batch(now, batch));
+                }
+            }
             Flight::ToTracker { from, message } => {
                 let peer = &self.peers[from as usize];
                 if self.tracker_away <= self.now && peer.tracked {
@@ -811,10 +853,16 @@ impl World {
         peer.origin_open = true;
         peer.origin_epoch += 1;
         peer.origin_next = u32::MAX;
-        let epoch = peer.origin_epoch;
+        let (epoch, counts) = (peer.origin_epoch, peer.counts());
         let at = now + setup + if away { 0 } else { peer.traits.origin_delay };
         self.queue.push(at, if away { Event::OriginRefused(i, epoch) } else { Event::Origin(i, epoch) });
-        let counts = peer.counts();
+        if self.config.source_signs() && !away {
+            // What the source signed for the group of pictures that it begins with.
+            let newest = self.batches.partition_point(|(t, _)| *t <= at) as u32;
+            for number in newest.saturating_sub(RECENT_BATCHES)..newest {
+                self.fly(at, Flight::OriginBatch { to: i, epoch, number });
+            }
+        }
         self.measure.origin(now, true, counts);
     }
 
@@ -888,6 +936,15 @@ impl World {
         let batch = self.batches[number as usize].1.clone();
         self.witness_bytes += batch.pieces.iter().map(|p| u64::from(p.len)).sum::<u64>();
         let now = self.instant();
+        if self.config.source_signs() {
+            for i in self.alive.clone() {
+                let peer = &self.peers[i as usize];
+                if peer.origin_open {
+                    let (epoch, at) = (peer.origin_epoch, self.now + peer.traits.origin_delay);
+                    self.fly(at, Flight::OriginBatch { to: i, epoch, number });
+                }
+            }
+        }
         self.tracker.handle_batch(now, batch);
         self.settle_tracker();
         if let Some((at, _)) = self.batches.get(number as usize + 1) {

@@ -28,14 +28,17 @@ pub const MAX_CONTACT: usize = 256;
 /// How often a member looks after itself. Repairs need to be quick; each look costs a few microseconds.
 pub const TICK: Duration = ms(50);
 /// How far behind the origin a member plays. 2.0 s holds in calm weather, but not when a third of the members vanish: a
-/// push may take 1 s, its failure 0.5 s to notice, and two pulls must still be possible.
-pub const TARGET_LATENCY: Duration = ms(2_500);
+/// push may take 1 s, its failure 0.5 s to notice, and two pulls must still be possible. (2.5 s less what playing may be slower than
+/// that: the goal is 2.4 s in the middle.)
+pub const TARGET_LATENCY: Duration = ms(2_400);
 /// Most by which a member that gets its pieces late plays later than that, in ms.
 pub const MAX_EXTRA_LATENCY_MS: i64 = 3_000;
 /// What the slowest recent piece is given on top, in ms.
 pub const LATENCY_MARGIN_MS: i64 = 250;
 /// How the memory of the slowest piece fades with each piece: half of it is gone after about 25 s.
 pub const LATENCY_DECAY: f32 = 0.9992;
+/// How far ahead of the signer's clock the origin may be said to be, in ms: what a slow witness may be late.
+pub const MAX_AHEAD_MS: i64 = 1_000;
 
 // Playing.
 
@@ -48,7 +51,7 @@ pub const SKIP_AFTER_MS: i64 = 1_000;
 /// How much faster or slower it plays to come to its target, as a part of 1.
 pub const RATE_STEP: f64 = 0.05;
 /// How far from the target that begins, in ms.
-pub const RATE_SLACK_MS: i64 = 150;
+pub const RATE_SLACK_MS: i64 = 100;
 /// How old the keyframe is that a newcomer begins with, in ms: a younger one has not yet come far enough.
 pub const START_AGE_MS: i64 = 1_000;
 /// When a newcomer that cannot play yet goes to the origin, in ms after joining.
@@ -152,6 +155,10 @@ pub const PULL_DEPTH_CAP: i64 = 8;
 pub const MAX_PULLS: usize = 16;
 /// Most pulls at once from one neighbour.
 pub const MAX_PULLS_EACH: u8 = 4;
+/// Most pulls at once before playing: half a second that begins with a keyframe has about 20 pieces.
+pub const MAX_START_PULLS: usize = 28;
+/// And from one neighbour.
+pub const MAX_START_PULLS_EACH: u8 = 6;
 
 // Uplink.
 

@@ -28,6 +28,8 @@ pub(super) struct Lane {
     pub(super) from: PieceNo,
     pub(super) newest_pushed: Option<PieceNo>,
     pub(super) last_push: Ms,
+    /// Pieces that came in other ways since.
+    pub(super) pulled: u32,
     /// How late pieces come, in ms.
     pub(super) lag: f32,
     /// The members between the origin and us.
@@ -47,6 +49,7 @@ impl Lane {
             from: 0,
             newest_pushed: None,
             last_push: 0,
+            pulled: 0,
             lag: 0.0,
             path: Path::EMPTY,
             orphan_since: 0,

@@ -7,6 +7,8 @@ use crate::swarm::constants::{
 };
 use crate::swarm::{Message, Misdeed, Payload, PeerId, ToTracker};
 
+/// A parent is of no use when so many pieces of its substream came in other ways and none from it.
+const IDLE_PULLS: u32 = 3;
 /// How often a neighbour is reported for the same, in ms.
 const REPORT_AGAIN_MS: i64 = 1_000;
 
@@ -46,6 +48,14 @@ impl<P: Payload> Member<P> {
                 .find(|s| s.info.lane() == k && !s.is_here())
                 .map(|s| s.info);
             let Some(origin_now) = self.origin_now() else { continue };
+            if lane.pulled >= IDLE_PULLS && quiet > WITHHOLD_MS + gap && !self.origin.is_open() {
+                // Everything of it had to be pulled: whoever feeds us is fed by us, in a circle that pulls keep alive.
+                self.stats.parents_left += 1;
+                self.avoid(parent, k);
+                self.leave_parent(k);
+                self.look_for_parent(k);
+                continue;
+            }
             let age = match missing {
                 Some(info) => self.age(&info),
                 // Nothing is known to be missing, but something should have come.

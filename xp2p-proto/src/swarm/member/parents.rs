@@ -185,6 +185,7 @@ impl<P: Payload> Member<P> {
         let old = lane.parent.replace(from);
         lane.since = self.now;
         lane.last_push = self.now;
+        lane.pulled = 0;
         lane.newest_pushed = None;
         lane.leaving = None;
         lane.path = path;

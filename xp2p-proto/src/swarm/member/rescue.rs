@@ -198,7 +198,7 @@ impl<P: Payload> Member<P> {
             return;
         }
         if let Some(asked) = self.origin.asked {
-            if self.now - asked > LEASE_TIMEOUT_MS {
+            if self.now - asked > LEASE_TIMEOUT_MS || !self.tracked {
                 self.origin.asked = None;
                 if self.is_in_need() {
                     self.stats.rescues += 1;

@@ -130,6 +130,8 @@ impl Tracker {
             until: None,
         });
         self.tell(peer, FromTracker::Elect);
+        // So that what it reads can be passed on at once.
+        self.send_recent_batches(peer);
     }
 
     /// Somebody says that a puller is dead: ask it.
