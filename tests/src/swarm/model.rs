@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use xp2p_proto::swarm::NatClass;
+use xp2p_proto::swarm::constants::BATCH_INTERVAL;
 
 use super::queue::{MS, Nanos, SECOND};
 
@@ -254,7 +255,7 @@ impl Model {
             frame_sigma: 0.25,
             origin_delay: (20.0, 60.0),
             origin_setup: (80.0, 120.0),
-            batch_every: 250,
+            batch_every: BATCH_INTERVAL.as_millis() as u64,
             witness_lag: (0.0, 500.0),
             uplink_mean: 1.8,
             uplink_range: (500_000.0, 20_000_000.0),

@@ -56,6 +56,10 @@ impl<R: Runtime> Runtime for Spanned<R> {
         self.runtime.listen(addr)
     }
 
+    fn connect(&self, addr: SocketAddr) -> impl Future<Output = io::Result<R::Tcp>> + Send {
+        self.runtime.connect(addr).instrument(self.span())
+    }
+
     fn resolve(&self, host: String, port: u16) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send {
         self.runtime.resolve(host, port).instrument(self.span())
     }

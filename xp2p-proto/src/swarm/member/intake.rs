@@ -6,7 +6,7 @@ use super::shelf::Announced;
 use super::{Action, Member, Ms};
 use crate::swarm::constants::{
     BATCH_LANES, BATCH_PATIENCE_MS, BATCH_TIMEOUT_MS, LANES, MAX_AHEAD_MS, MAX_BATCHES, MAX_PENDING,
-    MAX_PIECES,
+    MAX_PIECES, PUSH_GAP_MS,
 };
 use crate::swarm::{
     Batch, Message, Misdeed, Path, Payload, PeerId, PieceHead, PieceInfo, PieceNo, ToTracker,
@@ -272,7 +272,9 @@ impl<P: Payload> Member<P> {
         if let Some(counter) = self.stats.origin_bytes_by.get_mut(self.stats.origin_reason as usize) {
             *counter += bytes;
         }
-        self.origin.note(info.no, self.now);
+        if self.origin.note(info.no, self.now) {
+            self.status_soon();
+        }
         let ask = self.shelf.get_mut(info.no).and_then(|s| s.asked.take());
         if !self.shelf.put_origin(info, payload) {
             return;
@@ -308,6 +310,9 @@ impl<P: Payload> Member<P> {
     /// A verified piece is here: pass it on.
     pub(super) fn offer(&mut self, no: PieceNo) {
         if no > self.newest_piece.0 || self.newest_piece.0 == 0 {
+            if self.now - self.newest_piece.1 > PUSH_GAP_MS {
+                self.status_soon();
+            }
             self.newest_piece = (no, self.now);
         }
         self.forward(no);

@@ -61,6 +61,14 @@ impl<P: Payload> Member<P> {
                 // Nothing is known to be missing, but something should have come.
                 None => newest_end.map_or(0, |end| origin_now - end - gap),
             };
+            if nothing_new
+                && let Some(neighbour) = self.neighbours.get(parent)
+                && neighbour.origin_fed
+                && neighbour.silence(self.now) > PUSH_GAP_MS
+            {
+                self.report(parent, Misdeed::Silent);
+            }
+            let lane = &self.lanes[k];
             if age <= lane.lag as i64 + LATE_MARGIN_MS {
                 continue;
             }
@@ -89,8 +97,6 @@ impl<P: Payload> Member<P> {
                 self.avoid(parent, k);
                 self.leave_parent(k);
                 self.look_for_parent(k);
-            } else if nothing_new && puller {
-                self.report(parent, Misdeed::Silent);
             }
         }
         self.drop_silent_neighbours();

@@ -44,8 +44,8 @@ use self::rescue::Origin;
 use self::shelf::Shelf;
 use self::uplink::Uplink;
 use super::constants::{
-    FIRST_REPORT_MS, LANES, MAX_AHEAD_MS, OPTIMISE_INTERVAL_MS, REPORT_INTERVAL_MS, SLOT_INTERVAL_MS,
-    STATUS_INTERVAL_MS, TICK,
+    FIRST_REPORT_MS, LANES, MAX_AHEAD_MS, MIN_STATUS_INTERVAL_MS, OPTIMISE_INTERVAL_MS, REPORT_INTERVAL_MS,
+    SLOT_INTERVAL_MS, STATUS_INTERVAL_MS, TICK,
 };
 use super::{
     Batch, FromTracker, LaneStatus, Message, NatClass, Path, Payload, PeerId, PieceHead, PieceInfo, PieceNo,
@@ -98,6 +98,7 @@ pub struct Member<P> {
     stats: Stats,
     next_tick: Ms,
     next_status: Ms,
+    last_status: Ms,
     next_report: Ms,
     next_optimise: Ms,
     next_slots: Ms,
@@ -139,6 +140,7 @@ impl<P: Payload> Member<P> {
             stats: Stats::default(),
             next_tick: TICK.as_millis() as Ms,
             next_status: phase,
+            last_status: 0,
             next_report: FIRST_REPORT_MS,
             next_optimise: OPTIMISE_INTERVAL_MS,
             next_slots: SLOT_INTERVAL_MS,
@@ -419,7 +421,6 @@ impl<P: Payload> Member<P> {
         self.gather();
         self.evict_due();
         if self.now >= self.next_status {
-            self.next_status = self.now + STATUS_INTERVAL_MS;
             self.send_statuses();
         }
         if self.now >= self.next_report {
@@ -498,11 +499,18 @@ impl<P: Payload> Member<P> {
     }
 
     fn send_statuses(&mut self) {
+        self.last_status = self.now;
+        self.next_status = self.now + STATUS_INTERVAL_MS;
         let status = Box::new(self.status());
         let peers: Vec<_> = self.neighbours.iter().map(|n| n.id).collect();
         for to in peers {
             self.send(to, Message::Status(status.clone()));
         }
+    }
+
+    /// Others may be waiting to hear that there is something to be had here.
+    fn status_soon(&mut self) {
+        self.next_status = self.next_status.min(self.last_status + MIN_STATUS_INTERVAL_MS);
     }
 
     fn send_report(&mut self) {

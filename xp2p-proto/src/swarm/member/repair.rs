@@ -19,6 +19,8 @@ const NOISE_MS: u32 = 50;
 /// What a request may take beyond two round trips, in ms: when it is urgent, and otherwise.
 const URGENT_TIMEOUT_MS: i64 = 250;
 const TIMEOUT_MS: i64 = 450;
+/// A piece of this age is asked for on trust, in ms.
+const HOPEFUL_MS: i64 = 800;
 /// How long a parent that has just been found is given to bring what was missed, in ms.
 const CATCH_UP_MS: i64 = 600;
 /// Unless the piece is needed within this time, in ms.
@@ -107,8 +109,11 @@ impl<P: Payload> Member<P> {
         let mut best: Option<(i64, PeerId, i64)> = None;
         let each = if self.playout.has_begun() { MAX_PULLS_EACH } else { MAX_START_PULLS_EACH };
         let slot = self.shelf.get(info.no);
+        // A newcomer does not wait for the first status: who has been here for long has what is not quite new.
+        let hopeful = !self.playout.has_begun() && self.age(info) >= HOPEFUL_MS;
         for n in self.neighbours.iter() {
-            if !n.have.has(info.no) || n.asked >= each || n.bad_until > self.now {
+            let trusted = hopeful && !n.told;
+            if !(n.have.has(info.no) || trusted) || n.asked >= each || n.bad_until > self.now {
                 continue;
             }
             if slot.is_some_and(|s| s.was_refused_by(n.id)) {

@@ -30,7 +30,7 @@ use super::{Batch, FromTracker, PeerId, ToTracker};
 type Ms = i64;
 
 /// How often the tracker looks after itself, in ms.
-const TICK_MS: Ms = 100;
+const TICK_MS: Ms = 50;
 /// How old the keyframe may be at most that a newcomer is told of, beyond what it needs, in ms.
 const START_SLACK_MS: u64 = 300;
 
