@@ -1242,6 +1242,9 @@ impl World {
         for i in &self.alive {
             let peer = &self.peers[*i as usize];
             let Some(member) = &peer.member else { continue };
+            if peer.honest() {
+                shape.uplink += peer.traits.uplink as f64;
+            }
             if !peer.honest() || peer.started.is_none() {
                 continue;
             }
@@ -1282,6 +1285,7 @@ impl World {
                 *mean /= playing;
             }
         }
+        shape.uplink /= (self.alive.len().max(1) as u64 * self.config.model.rate) as f64;
         self.measure.shapes.push(shape);
     }
 }
