@@ -862,7 +862,7 @@ impl World {
         peer.origin_open = true;
         peer.origin_epoch += 1;
         peer.origin_next = u32::MAX;
-        let epoch = peer.origin_epoch;
+        let (epoch, counts) = (peer.origin_epoch, peer.counts());
         let at = now + setup + if away { 0 } else { peer.traits.origin_delay };
         self.queue.push(at, if away { Event::OriginRefused(i, epoch) } else { Event::Origin(i, epoch) });
         if self.config.source_signs() && !away {
@@ -872,7 +872,6 @@ impl World {
                 self.fly(at, Flight::OriginBatch { to: i, epoch, number });
             }
         }
-        let counts = self.peers[i as usize].counts();
         self.measure.origin(now, true, counts);
     }
 
@@ -1267,6 +1266,9 @@ impl World {
         for i in &self.alive {
             let peer = &self.peers[*i as usize];
             let Some(member) = &peer.member else { continue };
+            if peer.honest() {
+                shape.uplink += peer.traits.uplink as f64;
+            }
             if !peer.honest() || peer.started.is_none() {
                 continue;
             }
@@ -1307,6 +1309,7 @@ impl World {
                 *mean /= playing;
             }
         }
+        shape.uplink /= (self.alive.len().max(1) as u64 * self.config.model.rate) as f64;
         self.measure.shapes.push(shape);
     }
 }

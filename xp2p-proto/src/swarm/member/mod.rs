@@ -351,9 +351,11 @@ impl<P: Payload> Member<P> {
             return;
         }
         let peers: Vec<_> = self.neighbours.iter().map(|n| n.id).collect();
-        for to in peers {
-            self.send(to, Message::Bye);
-            self.actions.push_back(Action::Disconnect { peer: to });
+        for peer in peers {
+            self.send(peer, Message::Bye);
+            self.uplink.forget(peer);
+            self.neighbours.remove(peer);
+            self.actions.push_back(Action::Disconnect { peer });
         }
         self.tell_tracker(ToTracker::Leave);
         if self.origin.is_open() {
