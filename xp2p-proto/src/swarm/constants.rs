@@ -114,10 +114,9 @@ pub const DISPLACE_PENALTY_MS: f32 = 30.0;
 pub const OPEN_PENALTY_MS: f32 = 60.0;
 /// How long a child that must go is still fed, in ms.
 pub const EVICT_GRACE_MS: i64 = 3_000;
-/// Part of the uplink that subscriptions may use; the rest is for repairs, newcomers and bursts. With the study's 0.75 a swarm of
-/// 1.8 times the rate had just as many slots as it needed; whoever found none pulled, and pulls are what storms are made of,
-/// while uplinks had nothing to do.
-pub const SLOT_SHARE: f64 = 0.88;
+/// Part of the uplink that subscriptions may use; the rest is for repairs, newcomers and bursts. Both 0.65 and 0.88 bring more
+/// storms.
+pub const SLOT_SHARE: f64 = 0.75;
 /// What a piece costs beyond its bytes.
 pub const OVERHEAD: f64 = 1.05;
 /// Most children of one member.
@@ -129,7 +128,7 @@ pub const BACKLOG_TICKS: u32 = 8;
 /// Below this backlog, in ms, it may take more.
 pub const BACKLOG_LOW_MS: i64 = 200;
 /// How often slots are adjusted upwards, in ms.
-pub const SLOT_INTERVAL_MS: i64 = 1_000;
+pub const SLOT_INTERVAL_MS: i64 = 2_000;
 /// How far beyond the estimate slots may grow while subscriptions have to be refused.
 pub const SLOT_STRETCH: f64 = 1.25;
 
@@ -155,9 +154,9 @@ pub const LATE_SWITCH_MS: i64 = 1_500;
 
 // Repair.
 
-/// A missing piece is pulled when it is needed within this time, in ms. It must stay well below the target latency: at
-/// 1,300 of 2,000 ms a permanent storm stood.
-pub const PULL_DEADLINE_MS: i64 = 900;
+/// A missing piece is pulled when it is needed within this time, in ms. It must stay well below the target latency less what the
+/// digest takes: too much of it makes storms stand for ever.
+pub const PULL_DEADLINE_MS: i64 = 700;
 /// A missing piece of a substream without a parent is pulled at this age, in ms.
 pub const PULL_ORPHAN_MS: i64 = 250;
 /// Each step away from the origin waits so much longer, in ms, so that repairs flow down instead of everyone pulling.
