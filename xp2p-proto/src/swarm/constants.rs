@@ -18,7 +18,9 @@ pub const MAX_PIECE: usize = 8 * 1024;
 pub const MAX_PIECE_MS: u64 = 120;
 /// Most pieces that one digest batch may announce.
 pub const MAX_BATCH_PIECES: usize = 64;
-/// Longest time between two digest batches.
+/// Most bytes of a digest batch: its head, 64 pieces of at most 27 bytes, and a signature.
+pub const MAX_BATCH: usize = 2048;
+/// Shortest time between two digest batches, unless one is full.
 pub const BATCH_INTERVAL: Duration = ms(250);
 /// Most bytes that tell how to reach a member.
 pub const MAX_CONTACT: usize = 256;
