@@ -2,6 +2,8 @@
 
 pub mod app;
 pub mod media;
+pub mod poisoner;
 pub mod processes;
 pub mod sim;
+pub mod swarm;
 pub mod world;

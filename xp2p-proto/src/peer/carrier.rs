@@ -171,6 +171,14 @@ impl Peer {
         }
         match event {
             LinkEvent::Connected { peer, alpn } => self.connected(now, conn, peer, &alpn),
+            LinkEvent::Lost(LostReason::Closed { code, .. }) if code == u64::from(CLOSE_TWICE) => {
+                // The other one of the two is on its way; the scheduler waits for that.
+                if let Some(session) = self.neighbours.get_mut(conn) {
+                    session.wanted = false;
+                }
+                self.link_totals(conn);
+                self.lost(now, conn, "there is another connection");
+            }
             LinkEvent::Lost(reason) => {
                 self.link_totals(conn);
                 self.lost(now, conn, &words(&reason));
@@ -233,6 +241,7 @@ impl Peer {
             } else if let Some(old) = self.neighbours.remove(old) {
                 session.nat = old.nat;
                 session.wanted = old.wanted;
+                self.stats.paths = self.stats.paths + self.link.totals(old.conn);
                 self.link.close(now, old.conn, CLOSE_TWICE, "there is another connection");
             }
         }

@@ -142,7 +142,7 @@ impl Peer {
             neighbours: Neighbours::default(),
             batches: Batches::new(config.stream, config.signers.clone()),
             origin: Origin::new(config.tracks),
-            player: Player::default(),
+            player: Player::new(config.target),
             events: VecDeque::new(),
             next_check: now + CHECK,
             stats: PeerStats::default(),
@@ -344,6 +344,7 @@ impl Machine for Peer {
         self.link.handle_timeout(now);
         self.member.handle_timeout(now);
         self.origin.handle_timeout(now, &mut self.player);
+        self.player.release(now);
         for conn in self.neighbours.late(now) {
             self.end(now, conn, CLOSE_NO_PATH, "no direct path");
         }
@@ -371,6 +372,7 @@ impl Machine for Peer {
             self.link.poll_timeout(),
             self.member.poll_timeout(),
             self.origin.next(),
+            self.player.next(),
             self.registration.next(self.closing),
             self.neighbours.next(),
             self.talk_after,

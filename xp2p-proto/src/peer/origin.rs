@@ -83,13 +83,16 @@ impl Origin {
         let connection = self.connection;
         let Some(reading) = &mut self.reading else { return };
         while let Some(item) = reading.canonical.poll() {
-            match &item {
-                Item::Run { run, config } => player.origin_run(Clock::Run { connection, run: *run }, config),
-                Item::Frame(frame) => player.origin_frame(now, frame),
-            }
             reading.cutter.push(&item);
             while let Some(piece) = reading.cutter.poll() {
                 reading.aligner.push(now, piece);
+            }
+            match item {
+                Item::Run { run, config } => {
+                    player.origin_run(now, Clock::Run { connection, run }, &config);
+                    reading.alignment = None;
+                }
+                Item::Frame(frame) => player.origin_frame(now, frame),
             }
         }
         self.relate(player);

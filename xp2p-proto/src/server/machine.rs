@@ -131,7 +131,8 @@ impl Server {
         self.tracking.forget_signer(&mut self.link, stream);
     }
 
-    /// Takes in a digest batch of a signer in this process, such as a witness. Without members it goes nowhere.
+    /// Takes in a digest batch of a signer in this process, such as a witness. Batches of a stream that
+    /// nobody watches are kept for a moment if it is known who signs it.
     pub fn handle_batch(&mut self, now: Instant, stream: StreamId, batch: Arc<Batch>) {
         self.tracking.handle_batch(now, &mut self.link, stream, batch);
     }

@@ -20,12 +20,15 @@ use crate::keys::PublicKey;
 use crate::link::stream::{ReadEnd, WriteEnd, end, read, stop, write};
 use crate::link::{ConnId, Link, LinkEvent, StreamId as QuicStream};
 use crate::peer::wire::{FrameReader, Hello, MAX_SIGNERS, MAX_TO_TRACKER, Refusal, Said, Terms};
+use crate::swarm::constants::MAX_BATCHES;
 use crate::swarm::{Batch, FromTracker, PeerId, StreamId, ToTracker, Tracker, TrackerConfig, Trust};
 
 /// How often trackers are given the time.
 const TICK: Duration = Duration::from_millis(100);
 /// A stream without members is forgotten after this long.
 const EMPTY: Duration = Duration::from_secs(60);
+/// A signer that has said nothing for so long may have ended.
+const SIGNER_SILENT: Duration = Duration::from_secs(2);
 /// Bytes that are read from one member before others get their turn.
 const READ_SLICE: usize = 16 * 1024;
 /// Close code of a tracker stream: the member said what makes no sense, or does not listen.
@@ -58,10 +61,12 @@ struct Talk {
 }
 
 /// Who signs a stream.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Signer {
     trust: Trust,
     keys: Vec<PublicKey>,
+    /// Its latest batches while nobody watches, and when they came: the first member can be of use at once.
+    recent: VecDeque<(Instant, Arc<Batch>)>,
 }
 
 /// All trackers.
@@ -130,7 +135,8 @@ impl Tracking {
             return false;
         }
         let keys = keys.iter().take(MAX_SIGNERS).copied().collect();
-        self.signers.insert(stream, Signer { trust, keys });
+        let recent = self.signers.remove(&stream).map(|s| s.recent).unwrap_or_default();
+        self.signers.insert(stream, Signer { trust, keys, recent });
         let terms = Said::Terms(self.terms(&stream)).encode();
         let members = self.swarms.get(&stream).into_iter().flat_map(|s| s.members.values());
         let conns: Vec<ConnId> = members.map(|(conn, _)| *conn).collect();
@@ -158,6 +164,11 @@ impl Tracking {
         if let Some(swarm) = self.swarms.get_mut(&stream) {
             swarm.tracker.handle_batch(now, batch);
             self.flush(now, link, stream);
+        } else if let Some(signer) = self.signers.get_mut(&stream) {
+            if signer.recent.len() >= MAX_BATCHES {
+                signer.recent.pop_front();
+            }
+            signer.recent.push_back((now, batch));
         }
     }
 
@@ -322,15 +333,20 @@ impl Tracking {
         if !known && self.swarms.len() >= self.config.max_streams {
             return Err(Refusal::Full);
         }
-        let (config, rng) = (&self.config, &mut self.rng);
-        let trust = self.signers.get(&stream).map_or(config.trust, |s| s.trust);
+        let (config, rng, signers) = (&self.config, &mut self.rng, &mut self.signers);
+        let trust = signers.get(&stream).map_or(config.trust, |s| s.trust);
         let swarm = self.swarms.entry(stream).or_insert_with(|| {
             let mut seed = [0; 32];
             rng.fill_bytes(&mut seed);
             let mut config_of_tracker = TrackerConfig::new(seed, trust);
             config_of_tracker.max_members = config.max_members;
+            let recent = signers.get_mut(&stream).map(|s| std::mem::take(&mut s.recent)).unwrap_or_default();
+            let lives = recent.back().is_some_and(|(at, _)| now.saturating_duration_since(*at) < SIGNER_SILENT);
+            let recent = if lives { recent } else { VecDeque::new() };
+            let mut tracker = Tracker::new(config_of_tracker, recent.front().map_or(now, |(at, _)| *at));
+            recent.into_iter().for_each(|(at, batch)| tracker.handle_batch(at, batch));
             Swarm {
-                tracker: Tracker::new(config_of_tracker, now),
+                tracker,
                 members: BTreeMap::new(),
                 empty_since: Some(now),
                 url_known: false,
