@@ -41,6 +41,8 @@ pub struct Poisoner {
     register: Option<(QuicStream, RegisterClient)>,
     victims: BTreeMap<ConnId, Victim>,
     newest: u64,
+    /// The stream to the tracker.
+    tracker: Option<QuicStream>,
     next: Instant,
     /// Wrong pieces sent so far.
     pub sent: u64,
@@ -76,6 +78,7 @@ impl Poisoner {
             register: None,
             victims: BTreeMap::new(),
             newest: 0,
+            tracker: None,
             next: now + TICK,
             sent: 0,
         }
@@ -94,7 +97,8 @@ impl Poisoner {
             LinkEvent::Connected { peer, .. } => {
                 let quic = self.link.quic(self.uplink).expect("a connection");
                 let stream = quic.streams().open(Dir::Bi).expect("a stream");
-                let (client, hello) = RegisterClient::new(self.secret.clone(), 0, peer, None, PEER_PRODUCT, "");
+                let (client, hello) =
+                    RegisterClient::new(self.secret.clone(), 0, peer, None, PEER_PRODUCT, "");
                 write(quic, stream, &mut [hello.into()]);
                 self.register = Some((stream, client));
             }
@@ -135,18 +139,21 @@ impl Poisoner {
             out.extend_from_slice(self.stream.as_bytes());
         });
         // It must not be elected: that it does not read the origin is another story.
-        let join = ToTracker::Join { nat: NatClass::Public, slots: 90, may_pull: false, contact: contact.into() };
-        let report = ToTracker::Report(Report {
-            slots: 90,
-            spare: [90; 8],
-            depth: [1; 8],
-            origin_fed: true,
-            lag: 50,
-        });
+        let join =
+            ToTracker::Join { nat: NatClass::Public, slots: 90, may_pull: false, contact: contact.into() };
         let quic = self.link.quic(self.uplink).expect("a connection");
         let stream = quic.streams().open(Dir::Bi).expect("a stream");
-        let mut chunks = [hello, frame(|out| join.encode(out)), frame(|out| report.encode(out))];
-        write(quic, stream, &mut chunks);
+        write(quic, stream, &mut [hello, frame(|out| join.encode(out))]);
+        self.tracker = Some(stream);
+        self.report();
+    }
+
+    /// To the tracker it says the same.
+    fn report(&mut self) {
+        let report = Report { slots: 90, spare: [90; 8], depth: [1; 8], origin_fed: true, lag: 50 };
+        if let (Some(stream), Some(quic)) = (self.tracker, self.link.quic(self.uplink)) {
+            write(quic, stream, &mut [frame(|out| ToTracker::Report(report).encode(out))]);
+        }
     }
 
     fn say(&mut self, conn: ConnId, message: &Message) {
@@ -260,6 +267,7 @@ impl Machine for Poisoner {
         self.turn(now);
         if self.next <= now {
             self.next = now + TICK;
+            self.report();
             let victims: Vec<_> = self.victims.iter().map(|(c, v)| (*c, v.subscribed)).collect();
             for (conn, subscribed) in victims {
                 self.lie(conn);

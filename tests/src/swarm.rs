@@ -406,9 +406,15 @@ impl Swarm {
         let watcher = &self.watchers[n];
         for kind in [TagKind::Video, TagKind::Audio] {
             let numbers = watcher.numbers(kind);
-            let expected: Vec<u32> = numbers.first().map_or(0..0, |f| *f..*f + numbers.len() as u32).collect();
+            let expected: Vec<u32> =
+                numbers.first().map_or(0..0, |f| *f..*f + numbers.len() as u32).collect();
             let wrong = numbers.iter().zip(&expected).position(|(a, b)| a != b);
-            assert_eq!(wrong, None, "member {n}: {kind:?} {:?}", wrong.map(|w| &numbers[w.saturating_sub(3)..]));
+            assert_eq!(
+                wrong,
+                None,
+                "member {n}: {kind:?} {:?}",
+                wrong.map(|w| &numbers[w.saturating_sub(3)..])
+            );
         }
         let mut last = None;
         let media = |t: &Tag| t.kind != TagKind::Script && !t.is_sequence_header();
@@ -443,7 +449,8 @@ impl Swarm {
                 println!("  {n}: gone");
                 continue;
             }
-            let (stats, snapshot) = self.sim.with(self.watchers[n].host, |p, now| (p.stats(), p.snapshot(now)));
+            let (stats, snapshot) =
+                self.sim.with(self.watchers[n].host, |p, now| (p.stats(), p.snapshot(now)));
             let s = stats.swarm;
             println!(
                 "  {n}: {} behind {} at {:?}, p2p {} origin {} up {} dup {} bad {} | start {:?} stalls {} ({} ms) skips {}+{} opens {} \
@@ -452,13 +459,37 @@ impl Swarm {
                 self.watchers[n].numbers(TagKind::Video).last().map_or(0, |l| newest - l),
                 self.watchers[n].shown.len(),
                 self.watchers[n].shown.first().map(|(at, _)| *at - self.watchers[n].since),
-                s.p2p_bytes, stats.origin_wire_bytes, s.upload_bytes, s.duplicate_bytes, s.corrupt_bytes,
-                s.startup_ms, s.stalls, s.stall_ms, s.skips, stats.output_skips, s.origin_opens, s.origin_reason, s.pulls,
-                stats.connects, stats.direct, stats.unreachable, stats.banned,
-                stats.batches, stats.bad_batches, stats.unplaced_pieces, stats.unreadable_pieces,
-                snapshot.neighbours, snapshot.parents, snapshot.lanes_fed, snapshot.children, snapshot.slots,
-                snapshot.latency_ms, snapshot.lag_ms, snapshot.origin_open,
-                stats.paths.relay_tx, stats.paths.relay_rx,
+                s.p2p_bytes,
+                stats.origin_wire_bytes,
+                s.upload_bytes,
+                s.duplicate_bytes,
+                s.corrupt_bytes,
+                s.startup_ms,
+                s.stalls,
+                s.stall_ms,
+                s.skips,
+                stats.output_skips,
+                s.origin_opens,
+                s.origin_reason,
+                s.pulls,
+                stats.connects,
+                stats.direct,
+                stats.unreachable,
+                stats.banned,
+                stats.batches,
+                stats.bad_batches,
+                stats.unplaced_pieces,
+                stats.unreadable_pieces,
+                snapshot.neighbours,
+                snapshot.parents,
+                snapshot.lanes_fed,
+                snapshot.children,
+                snapshot.slots,
+                snapshot.latency_ms,
+                snapshot.lag_ms,
+                snapshot.origin_open,
+                stats.paths.relay_tx,
+                stats.paths.relay_rx,
             );
         }
     }

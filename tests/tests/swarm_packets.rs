@@ -11,7 +11,7 @@ use xp2p_proto::swarm::NatClass;
 use xp2p_tests::poisoner::Poisoner;
 use xp2p_tests::sim::LinkConfig;
 use xp2p_tests::swarm::{Home, Swarm, URL, peer_secret};
-use xp2p_tests::world::{SERVER, SERVER_KEY, secret};
+use xp2p_tests::world::{SERVER, SERVER_KEY, assert_contract, secret};
 
 const SEC: Duration = Duration::from_secs(1);
 const HOMES: [Home; 5] = [Home::Public, Home::PortRestricted, Home::Cone, Home::Symmetric, Home::Restricted];
@@ -38,12 +38,18 @@ fn watch(swarm: &mut Swarm, time: Duration) -> (f64, usize) {
 }
 
 fn assert_all_whole(swarm: &Swarm) {
+    assert_contract(&swarm.sim, swarm.server);
     for n in 0..swarm.watchers.len() {
         assert!(!swarm.watchers[n].shown.is_empty(), "member {n} shows nothing");
         swarm.assert_whole(n);
         if swarm.watchers[n].alive {
+            assert_contract(&swarm.sim, swarm.watchers[n].host);
             let newest = swarm.watchers[n].numbers(TagKind::Video).last().copied().unwrap_or(0);
-            assert!(swarm.newest() - newest < 25 * 4, "member {n} is {} pictures behind", swarm.newest() - newest);
+            assert!(
+                swarm.newest() - newest < 25 * 4,
+                "member {n} is {} pictures behind",
+                swarm.newest() - newest
+            );
         }
     }
 }
@@ -134,28 +140,48 @@ fn a_pair_without_a_direct_path_is_given_up() {
     }
 }
 
-#[test]
-fn nobody_notices_that_the_puller_and_three_others_vanish() {
-    let mut swarm = Swarm::new(7);
-    gather(&mut swarm, 12);
-    swarm.run(10 * SEC);
-    let first = puller(&swarm);
-    let victims: Vec<usize> =
-        [first].into_iter().chain((0..12).filter(|n| *n != first && n % 3 == 1).take(3)).collect();
+/// Kills the puller and three others, and checks that nobody else misses a picture.
+fn lose_four(swarm: &mut Swarm) {
+    let count = swarm.watchers.len();
+    let first = puller(swarm);
+    let others = (0..count).filter(|n| *n != first && n % 3 == 1).take(3);
+    let victims: Vec<usize> = std::iter::once(first).chain(others).collect();
     let at = swarm.sim.elapsed();
     victims.iter().for_each(|n| swarm.kill(*n));
     swarm.run(15 * SEC);
     swarm.print();
-    assert_all_whole(&swarm);
+    assert_all_whole(swarm);
     let end = swarm.sim.elapsed();
-    for n in (0..12).filter(|n| !victims.contains(n)) {
+    for n in (0..count).filter(|n| !victims.contains(n)) {
         let stats = swarm.with(n, |p, _| p.stats());
         assert_eq!(stats.swarm.skips + stats.output_skips as u32, 0, "member {n}");
         let gap = swarm.watchers[n].longest_gap(at, end);
         assert!(gap < Duration::from_millis(1_000), "member {n}: {gap:?}");
     }
-    let (late, most) = watch(&mut swarm, 5 * SEC);
+    let (late, most) = watch(swarm, 5 * SEC);
+    println!("afterwards {late:.3}, {most}");
     assert!(late > 0.7 && most <= 2, "{late} {most}");
+}
+
+#[test]
+fn nobody_notices_that_a_puller_of_two_and_three_others_vanish() {
+    let mut swarm = Swarm::new(7);
+    gather(&mut swarm, 16);
+    swarm.run(15 * SEC);
+    lose_four(&mut swarm);
+}
+
+#[test]
+fn nobody_notices_that_the_only_puller_and_three_others_vanish_early_in_a_group() {
+    let mut swarm = Swarm::new(17);
+    gather(&mut swarm, 12);
+    swarm.run(10 * SEC);
+    // Whoever follows it gets the whole group from the origin, as long as it is the present one. Late in a group its end is lost
+    // with the only puller: then all leave out less than a second.
+    while !(2..6).contains(&(swarm.newest() % 50)) {
+        swarm.run(Duration::from_millis(20));
+    }
+    lose_four(&mut swarm);
 }
 
 #[test]

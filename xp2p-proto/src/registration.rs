@@ -165,7 +165,9 @@ impl Registration {
         }
         self.retry_at = None;
         // Without an address there is nothing to do until one is told.
-        let Some(&addr) = registrant.addrs.get(self.next_addr % registrant.addrs.len().max(1)) else { return };
+        let Some(&addr) = registrant.addrs.get(self.next_addr % registrant.addrs.len().max(1)) else {
+            return;
+        };
         self.next_addr = self.next_addr.wrapping_add(1);
         match link.connect_server(now, *registrant.key, addr, SERVER_ALPN) {
             Ok(conn) => {

@@ -135,8 +135,7 @@ impl Peer {
         if let Some(session) = self.neighbours.remove(conn)
             && session.up
         {
-            self.events
-                .push_back(PeerEvent::NeighbourGone { peer: session.peer, reason: reason.to_owned() });
+            self.events.push_back(PeerEvent::NeighbourGone { peer: session.peer, reason: reason.to_owned() });
         }
     }
 
@@ -164,8 +163,7 @@ impl Peer {
         }
         if self.registration.owns(conn) {
             let mut registrant = Self::registrant(&mut self.config);
-            let news =
-                self.registration.handle(now, &mut self.link, &mut registrant, &mut self.rng, event);
+            let news = self.registration.handle(now, &mut self.link, &mut registrant, &mut self.rng, event);
             news.into_iter().for_each(|n| self.registration_news(now, n));
             return;
         }

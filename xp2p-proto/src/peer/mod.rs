@@ -49,7 +49,9 @@ use crate::link::{Link, LinkConfig, LinkStats};
 use crate::machine::{Datagram, Machine, Transmit};
 use crate::register::PEER_PRODUCT;
 use crate::registration::{Registrant, Registration};
-use crate::swarm::{Member, MemberConfig, NatClass, PeerId, Snapshot, StreamId};
+use crate::swarm::{
+    Action, FromTracker, Member, MemberConfig, NatClass, PeerId, Snapshot, StreamId, ToTracker,
+};
 
 /// Application protocol between members of a swarm.
 pub const PEER_ALPN: &[u8] = b"xp2p-swarm/1";
@@ -189,6 +191,15 @@ impl Peer {
     /// Begins or stops to pass pieces on. From a stop on, no byte of a piece is sent.
     pub fn set_sharing(&mut self, now: Instant, share: bool) {
         self.member.set_sharing(now, share);
+        if self.talk.is_some() {
+            // Whether a member may read the origin for others the tracker learns when it joins; a member that it has elected
+            // already it replaces at once only when that one leaves.
+            if !share {
+                self.act(now, Action::Tracker(ToTracker::Leave));
+                self.member.handle_tracker(now, FromTracker::Demote);
+            }
+            self.member.tracker_back(now);
+        }
         self.turn(now);
     }
 

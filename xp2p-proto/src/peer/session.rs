@@ -153,7 +153,8 @@ impl Session {
     pub(super) fn cancel_piece(&mut self, link: &mut Link, no: PieceNo) -> bool {
         let waiting = self.waiting.len();
         self.waiting.retain(|(head, _)| head.no != no);
-        let streams: Vec<QuicStream> = self.sending.iter().filter(|(_, n)| **n == no).map(|(s, _)| *s).collect();
+        let streams: Vec<QuicStream> =
+            self.sending.iter().filter(|(_, n)| **n == no).map(|(s, _)| *s).collect();
         for stream in &streams {
             self.sending.remove(stream);
             if let Some(quic) = link.quic(self.conn) {
@@ -406,7 +407,10 @@ mod tests {
         assert!(take(&mut Incoming::New, &bytes).0.is_err(), "another stream");
         assert!(take(&mut Incoming::New, &[9]).0.is_err(), "an unknown kind");
         let (mut has_control, mut heard) = (true, Vec::new());
-        assert!(Incoming::New.take(&[CONTROL], STREAM, &mut has_control, &mut heard).is_err(), "a second one");
+        assert!(
+            Incoming::New.take(&[CONTROL], STREAM, &mut has_control, &mut heard).is_err(),
+            "a second one"
+        );
         let mut piece = Incoming::New;
         let fits = vec![PIECE; MAX_PIECE_STREAM];
         assert!(take(&mut piece, &fits).0.is_ok());

@@ -129,7 +129,13 @@ impl Tracking {
     }
 
     /// Says who signs `stream`; without keys nobody does any more. Returns whether there was room to remember it.
-    pub(super) fn set_signer(&mut self, link: &mut Link, stream: StreamId, trust: Trust, keys: &[PublicKey]) -> bool {
+    pub(super) fn set_signer(
+        &mut self,
+        link: &mut Link,
+        stream: StreamId,
+        trust: Trust,
+        keys: &[PublicKey],
+    ) -> bool {
         let known = self.signers.contains_key(&stream);
         if !known && self.signers.len() >= self.config.max_streams {
             return false;
@@ -160,7 +166,13 @@ impl Tracking {
     }
 
     /// Takes in a digest batch of a signer.
-    pub(super) fn handle_batch(&mut self, now: Instant, link: &mut Link, stream: StreamId, batch: Arc<Batch>) {
+    pub(super) fn handle_batch(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        stream: StreamId,
+        batch: Arc<Batch>,
+    ) {
         if let Some(swarm) = self.swarms.get_mut(&stream) {
             swarm.tracker.handle_batch(now, batch);
             self.flush(now, link, stream);
@@ -341,16 +353,12 @@ impl Tracking {
             let mut config_of_tracker = TrackerConfig::new(seed, trust);
             config_of_tracker.max_members = config.max_members;
             let recent = signers.get_mut(&stream).map(|s| std::mem::take(&mut s.recent)).unwrap_or_default();
-            let lives = recent.back().is_some_and(|(at, _)| now.saturating_duration_since(*at) < SIGNER_SILENT);
+            let lives =
+                recent.back().is_some_and(|(at, _)| now.saturating_duration_since(*at) < SIGNER_SILENT);
             let recent = if lives { recent } else { VecDeque::new() };
             let mut tracker = Tracker::new(config_of_tracker, recent.front().map_or(now, |(at, _)| *at));
             recent.into_iter().for_each(|(at, batch)| tracker.handle_batch(at, batch));
-            Swarm {
-                tracker,
-                members: BTreeMap::new(),
-                empty_since: Some(now),
-                url_known: false,
-            }
+            Swarm { tracker, members: BTreeMap::new(), empty_since: Some(now), url_known: false }
         });
         match swarm.members.get(&talk.id) {
             Some((_, key)) if *key != talk.peer => return Err(Refusal::Collision),
@@ -371,7 +379,12 @@ impl Tracking {
     }
 
     /// Gives the trackers the time, and forgets streams that nobody watches.
-    pub(super) fn handle_timeout(&mut self, now: Instant, link: &mut Link, events: &mut VecDeque<ServerEvent>) {
+    pub(super) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        events: &mut VecDeque<ServerEvent>,
+    ) {
         if self.next_tick.is_none_or(|at| at > now) {
             return;
         }
