@@ -140,6 +140,14 @@ fn a_pair_without_a_direct_path_is_given_up() {
     }
 }
 
+/// Runs until half a second of a group is out. Everybody has the group before, and whoever begins to read the origin within a second
+/// gets the whole of this one.
+fn early_in_a_group(swarm: &mut Swarm) {
+    while !(12..15).contains(&(swarm.newest() % 50)) {
+        swarm.run(Duration::from_millis(20));
+    }
+}
+
 /// Kills the puller and three others, and checks that nobody else misses a picture.
 fn lose_four(swarm: &mut Swarm) {
     let count = swarm.watchers.len();
@@ -176,11 +184,8 @@ fn nobody_notices_that_the_only_puller_and_three_others_vanish_early_in_a_group(
     let mut swarm = Swarm::new(17);
     gather(&mut swarm, 12);
     swarm.run(10 * SEC);
-    // Whoever follows it gets the whole group from the origin, as long as it is the present one. Late in a group its end is lost
-    // with the only puller: then all leave out less than a second.
-    while !(2..6).contains(&(swarm.newest() % 50)) {
-        swarm.run(Duration::from_millis(20));
-    }
+    // Late in a group its end is lost with the only puller: then all leave out less than a second.
+    early_in_a_group(&mut swarm);
     lose_four(&mut swarm);
 }
 
@@ -215,6 +220,7 @@ fn without_sharing_not_a_byte_of_a_piece_leaves() {
         swarm.run(SEC);
     }
     swarm.run(5 * SEC);
+    early_in_a_group(&mut swarm);
     let first = puller(&swarm);
     let others: Vec<usize> = (0..4).filter(|n| *n != first).collect();
     swarm.with(first, |p, now| p.set_sharing(now, false));

@@ -30,6 +30,8 @@ struct Run {
     start: Option<(i64, Instant)>,
     /// It is known how its time relates to that of pieces.
     related: bool,
+    /// The player gets its frames.
+    used: bool,
     /// Frames of it were left out: what follows does not continue them.
     hole: bool,
 }
@@ -73,7 +75,8 @@ impl Player {
             self.put(now, &frame);
         }
         self.output.begin(clock, config, true);
-        self.run = Some(Run { clock, config: config.clone(), start: None, related: false, hole: false });
+        let config = config.clone();
+        self.run = Some(Run { clock, config, start: None, related: false, used: false, hole: false });
     }
 
     /// A frame of the origin.
@@ -120,11 +123,13 @@ impl Player {
     fn put(&mut self, now: Instant, frame: &Frame) {
         let Some(run) = &mut self.run else { return };
         let playing = self.played.is_some_and(|at| now.saturating_duration_since(at) <= PATIENCE);
-        if playing && !run.related {
-            // Nobody knows where it belongs, and the scheduler does well without it.
-            run.hole = true;
+        if playing && !(run.used && run.related) {
+            // The scheduler does well without it. A keyframe from here would only make the player leave out what is about to come
+            // from there.
+            (run.used, run.hole) = (false, true);
             return;
         }
+        run.used = true;
         if std::mem::take(&mut run.hole) {
             self.output.begin(run.clock, &run.config, false);
         }
