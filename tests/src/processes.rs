@@ -236,3 +236,17 @@ pub fn run(dir: &Path, args: &[&str], stdin: Option<&str>) -> (Option<i32>, Stri
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
+
+/// What a small HTTP request to a server of this machine gets: its body. The status must be 200.
+pub fn get(url: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let (host, path) = url.trim_start_matches("http://").split_once('/').expect("a URL");
+    let mut tcp = std::net::TcpStream::connect(host).expect("somebody listens");
+    tcp.set_read_timeout(Some(Duration::from_secs(15))).expect("a timeout");
+    write!(tcp, "GET /{path} HTTP/1.0\r\nhost: {host}\r\n\r\n").expect("it reads");
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).expect("it answers with text");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    assert!(head.contains(" 200 "), "{head}");
+    body.to_owned()
+}

@@ -30,6 +30,7 @@ const ENUMS: &[&str] = &[
     "xp2p_proto::command::FileType",
     "xp2p_proto::command::Ptz",
     "xp2p_proto::command::SeekTo",
+    "xp2p_proto::command::Topic",
     "xp2p_proto::error::ErrorCode",
     "xp2p_proto::link::PathKind",
     "xp2p_proto::live::PushError",

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use futures_lite::future::{block_on, or, zip};
+use serde_json::{Value, json};
 use xp2p_proto::command::{CommandOutcome, DeviceStatus, Reply};
 use xp2p_proto::error::ErrorCode;
 use xp2p_proto::info::Xp2pInfo;
@@ -18,7 +19,7 @@ use xp2p_smol::driver::module::{
 };
 use xp2p_smol::driver::viewer::{DownloadEvent, ServiceEvent};
 use xp2p_smol::{P2pModule, Smol};
-use xp2p_tests::processes::{Process, TempDir, run};
+use xp2p_tests::processes::{Process, TempDir, get, run};
 
 const CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/clip.flv");
 const START: Duration = Duration::from_secs(15);
@@ -388,6 +389,29 @@ fn one_link_carries_the_whole_conversation() {
         assert_eq!(service.link_mode().await.expect("a module"), Some(PathKind::Direct));
         assert_eq!(service.stream_buf_size(StreamKind::Live).expect("a stream"), 0, "no player waits");
         assert!(service.status(StreamKind::Live).await.expect("a status").stats.is_some());
+        // The same over HTTP, where a page or a player finds it.
+        let stat: Value = serde_json::from_str(&get(&module.stat_url().expect("a URL"))).expect("JSON");
+        let told = &stat["services"][0];
+        assert_eq!(
+            (told["id"].as_str(), told["link"].as_str()),
+            (Some("home/door"), Some("direct")),
+            "{stat}"
+        );
+        assert!(told["rtt_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{stat}");
+        let bytes = |way: &str| told["bytes"][way]["received"].as_u64().expect("a number");
+        assert!(bytes("p2p") > 10_000 && bytes("relay") > 0, "{stat}");
+        let stream = |action: &str| {
+            let streams = told["streams"].as_array().expect("a list");
+            streams.iter().find(|s| s["action"] == action).unwrap_or_else(|| panic!("{stat}")).clone()
+        };
+        for action in ["live", "playback"] {
+            let stream = stream(action);
+            for field in ["bytes", "tags", "keyframes"] {
+                assert!(stream[field].as_u64().is_some_and(|n| n > 0), "{field}: {stat}");
+            }
+            assert_eq!((&stream["players"], &stream["queued"]), (&json!(0), &json!(0)), "{stat}");
+        }
+        assert!(stream("live")["first_keyframe_ms"].as_f64().is_some(), "{stat}");
         let startup = service.startup().await.expect("a module");
         for step in [
             startup.player,

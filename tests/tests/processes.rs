@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
-use xp2p_tests::processes::{Process, TempDir, run};
+use serde_json::{Value, json};
+use xp2p_tests::processes::{Process, TempDir, get, run};
 
 const CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/clip.flv");
 const START: Duration = Duration::from_secs(15);
@@ -124,6 +124,11 @@ fn three_processes_show_and_record_video() {
     let seen = streams(&url);
     assert!(seen.contains("h264") && seen.contains("aac"), "on the URL: {seen}");
     only_players_who_know_the_url_are_served(&url);
+    let place = url.split("/0/ipc.flv").next().expect("a place");
+    let stat: Value = serde_json::from_str(&get(&format!("{place}/stat"))).expect("JSON");
+    let told = &stat["services"][0];
+    assert_eq!((&told["id"], &told["link"]), (&json!("0"), &json!("direct")), "{stat}");
+    assert!(told["streams"][0]["keyframes"].as_u64().is_some_and(|n| n > 0), "{stat}");
     let lines = view.rest(Duration::from_secs(25));
     assert_eq!(view.wait(START).code(), Some(0));
     let summary = summary(&lines);

@@ -4,13 +4,25 @@
 //! commit why old programs may stop working.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
-use xp2p_proto::flv::{Config, FileHeader, Tag, TagKind};
+use xp2p_proto::camera::{read_seek_marker, seek_marker};
+use xp2p_proto::command::{
+    self, BuiltIn, CALL_SIGNALS, DeviceInfo, DeviceStatus, DeviceUse, FileEntry, FileList, FileType,
+    MonthMask, NvrChannel, NvrList, PlaybackProgress, PlaybackStatus, Ptz, RecordEntry, RecordIndex, Reply,
+    SeekTo, Topic, YearMonth,
+};
+use xp2p_proto::flv::{Config, FileHeader, Limits, Tag, TagKind, TagReader};
 use xp2p_proto::info::{Capability, Flags, Rights, ServerAddr, Version, Xp2pInfo};
 use xp2p_proto::keys::{PublicKey, SecretKey, Ticket, TicketNonce};
 use xp2p_proto::live::{Record, RecordReader, StreamHead, StreamKind};
 use xp2p_proto::register::{Hello, Message, MessageReader, Registered};
+use xp2p_proto::request::{
+    CallType, Command, Download, Head, HeadReader, Headers, Live, Playback, Quality, Request, RequestHead,
+    ResponseHead, Status, Voice, message_head, message_text,
+};
+use xp2p_proto::voice::{Decoded, MIN_CHUNK, PcmFormat, PcmTagger, VoiceCodec, VoiceDecoder};
 use xp2p_proto::wire::{FlowId, Frame, RefuseReason};
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/PROTOCOL.md");
@@ -116,6 +128,198 @@ fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
     ])
 }
 
+/// A request's head, read back as the same request.
+fn request(request: &Request, change: impl FnOnce(&mut Headers)) -> Vec<u8> {
+    let mut head = request.to_head().expect("a request");
+    head.headers.capability = Some(capability());
+    change(&mut head.headers);
+    let bytes = head.to_bytes();
+    let read = read_head::<RequestHead>(&bytes);
+    assert_eq!((read.0.headers.clone(), read.1), (head.headers, 0));
+    assert_eq!(Request::from_head(&read.0).as_ref(), Ok(request));
+    bytes
+}
+
+fn command(command: Command) -> Vec<u8> {
+    request(&Request::Command(command), |_| {})
+}
+
+/// A whole answer, read back.
+fn answer(head: &ResponseHead, body: &[u8]) -> Vec<u8> {
+    let bytes = [&head.to_bytes(), body].concat();
+    let (read, rest) = read_head::<ResponseHead>(&bytes);
+    assert_eq!((&read, rest), (head, body.len()));
+    if let Some(length) = head.headers.content_length {
+        assert_eq!(length, body.len() as u64);
+    }
+    bytes
+}
+
+/// An answer of a camera to a command, or of a viewer to a message.
+fn reply(json: &str, content_type: Option<&str>) -> Vec<u8> {
+    let mut head = ResponseHead::new(Status::Ok);
+    head.headers.content_length = Some(json.len() as u64);
+    head.headers.content_type = content_type.map(str::to_owned);
+    answer(&head, json.as_bytes())
+}
+
+/// A head and how many bytes follow it.
+fn read_head<T: Head>(bytes: &[u8]) -> (T, usize) {
+    let (head, used) = HeadReader::new().push(bytes).expect("a head").expect("a whole head");
+    (head, bytes.len() - used)
+}
+
+/// A tag as it stands on a stream, read back.
+fn tag(tag: &Tag) -> Vec<u8> {
+    let bytes = [&tag.header()[..], &tag.body].concat();
+    let mut reader = TagReader::new(Limits::default());
+    reader.push(Bytes::copy_from_slice(&bytes)).expect("room");
+    assert_eq!(reader.poll().as_ref(), Ok(&Some(tag.clone())));
+    assert_eq!(reader.finish(), Ok(()));
+    bytes
+}
+
+/// 5 ms of telephone sound, which decodes to the same samples as near as its coding allows.
+fn sound(codec: VoiceCodec) -> Vec<u8> {
+    let samples: Vec<i16> = (0..40).map(|i| i * 100).collect();
+    let mut tagger = PcmTagger::new(codec, PcmFormat::TELEPHONE, MIN_CHUNK).expect("a tagger");
+    let tags = tagger.push(&samples);
+    assert_eq!(tags.len(), 1);
+    let decoded = VoiceDecoder::default().decode(&tags[0]).expect("sound");
+    let Decoded::Samples { rate: 8000, channels: 1, samples: heard } = decoded else { panic!("{decoded:?}") };
+    assert_eq!(heard.len(), samples.len());
+    assert!(codec != VoiceCodec::Pcm || heard == samples);
+    tag(&tags[0])
+}
+
+/// The vectors of sections 6 and 8 to 12.
+fn conversation() -> BTreeMap<&'static str, Vec<u8>> {
+    let live = Request::Live(Live { user_args: Some("a&b \u{e9}".to_owned()), ..Live::default() });
+    let status = BuiltIn::DeviceStatus { wanted: DeviceUse::Live, quality: Quality::High };
+    let message = message_head(&command::message("ring")).expect("a message");
+    let (read, 0) = read_head::<RequestHead>(&message.to_bytes()) else { panic!("there is no body") };
+    assert_eq!(message_text(&read).as_deref(), Ok(r#"{"iv_private_cmd":"ring"}"#));
+    let played = Playback {
+        channel: 0,
+        start_time: 1_700_000_000,
+        end_time: 1_700_000_060,
+        kind: Some(1),
+        audio_only: false,
+    };
+    let marker = seek_marker(30_000);
+    assert_eq!(read_seek_marker(&marker), Some(30_000));
+    let file = b"a small file";
+    let mut fetched = ResponseHead::new(Status::Ok);
+    fetched.headers.content_length = Some(file.len() as u64 - 2 + 32);
+    fetched.headers.etag = Some("12-1700000000".to_owned());
+    let digest = blake3::hash(file);
+    BTreeMap::from([
+        ("request-live", request(&live, |h| h.latency = Some(Duration::from_secs(2)))),
+        ("answer-media", answer(&ResponseHead::media(), &[])),
+        ("answer-refusal", answer(&ResponseHead::refusal(Status::TooManyViewers, "3 of 3 viewers"), &[])),
+        ("command-request", command(status.to_command(0))),
+        ("command-reply", reply(&replies()[0], Some("application/json"))),
+        ("command-user", command(Ptz::Up.command(0))),
+        ("message", message.to_bytes()),
+        ("message-reply", reply(r#"{"status":"0"}"#, None)),
+        (
+            "playback-request",
+            request(&Request::Playback(played), |h| {
+                h.position = Some(30_000);
+                h.paused = true;
+            }),
+        ),
+        ("playback-seek-marker", tag(&marker)),
+        (
+            "download-request",
+            request(
+                &Request::Download(Download {
+                    channel: 0,
+                    file_name: "2026-11-24T02-04-30.123Z.flv".to_owned(),
+                    offset: 2,
+                }),
+                |_| {},
+            ),
+        ),
+        ("download-answer", answer(&fetched, &[&file[2..], digest.as_bytes()].concat())),
+        ("talk-request", request(&Request::Voice(Voice { channel: 0, calltype: CallType::Video }), |_| {})),
+        ("talk-pcm-tag", sound(VoiceCodec::Pcm)),
+        ("talk-alaw-tag", sound(VoiceCodec::Alaw)),
+        ("talk-busy", answer(&ResponseHead::refusal(Status::TalkBusy, "somebody talks already"), &[])),
+    ])
+}
+
+/// Every built-in command as a request target, read back.
+fn commands() -> Vec<String> {
+    let (start_time, end_time) = (1_700_000_000, 1_700_000_060);
+    let mut all = vec![
+        BuiltIn::DeviceStatus { wanted: DeviceUse::Live, quality: Quality::High },
+        BuiltIn::DeviceInfo,
+        BuiltIn::NvrList,
+        BuiltIn::RecordIndex { start_time, end_time, kind: Some(1) },
+        BuiltIn::MonthRecord(YearMonth::new(2026, 11).expect("a month")),
+        BuiltIn::FileList { start_time, end_time, file_type: FileType::Video },
+        BuiltIn::PlaybackPause,
+        BuiltIn::PlaybackResume,
+        BuiltIn::PlaybackSeek(SeekTo::Progress(30_000)),
+        BuiltIn::PlaybackSeek(SeekTo::Time(1_700_000_030)),
+        BuiltIn::PlaybackProgress,
+        BuiltIn::PlaybackFf { ff: 2 },
+        BuiltIn::PlaybackSpeed { speed: 20 },
+        BuiltIn::PlaybackRewind { start_time, end_time },
+        BuiltIn::RequestIframe,
+    ];
+    all.extend(CALL_SIGNALS.map(|(signal, _)| BuiltIn::Call(signal)));
+    let line = |built_in: &BuiltIn| {
+        let target = Request::Command(built_in.to_command(0)).to_head().expect("a request").target();
+        let Ok(Request::Command(read)) = Request::parse(&target) else { panic!("{target}") };
+        assert_eq!(BuiltIn::from_command(&read), Ok(Some(*built_in)), "what is made is read");
+        target
+    };
+    all.iter().map(line).collect()
+}
+
+/// The text of a command of every topic of the panel, read back.
+fn topics() -> Vec<String> {
+    let line = |topic: Topic| {
+        let Command { cmd, .. } = topic.ask(0);
+        assert_eq!(Topic::parse(&cmd), Some((topic, serde_json::json!({}))), "what is made is read");
+        cmd
+    };
+    Topic::ALL.map(line).to_vec()
+}
+
+/// Every reply, read back.
+fn replies() -> Vec<String> {
+    fn json<T: Reply + PartialEq + std::fmt::Debug>(reply: &T) -> String {
+        let text = reply.to_json();
+        assert_eq!(T::parse(text.as_bytes()).as_ref(), Ok(reply), "what is made is read");
+        text
+    }
+    let (start_time, end_time) = (1_700_000_000, 1_700_000_060);
+    vec![
+        json(&DeviceStatus { status: 0, app_connect_num: Some(2), max_connect_num: Some(4) }),
+        json(&DeviceInfo { product_id: "product".to_owned(), device_name: "device".to_owned() }),
+        json(&NvrList {
+            channels: vec![NvrChannel { device_name: "door".to_owned(), channel: 0, online: true }],
+        }),
+        json(&RecordIndex { video_list: vec![RecordEntry { kind: 1, start_time, end_time }] }),
+        json(&MonthMask { days: 8320 }),
+        json(&FileList {
+            file_list: vec![FileEntry {
+                file_type: 0,
+                file_name: "2023-11-14T22-13-20Z.flv".to_owned(),
+                file_size: 1_500_000,
+                start_time,
+                end_time,
+                extra_info: String::new(),
+            }],
+        }),
+        json(&PlaybackStatus { status: 0 }),
+        json(&PlaybackProgress { status: 0, progress: 30_000 }),
+    ]
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.chunks(32).map(|line| line.iter().map(|b| format!("{b:02x}")).collect::<String>() + "\n").collect()
 }
@@ -123,25 +327,39 @@ fn hex(bytes: &[u8]) -> String {
 #[test]
 fn the_document_holds_the_vectors_of_the_program() {
     let text = std::fs::read_to_string(DOCUMENT).expect("the document");
-    let vectors = vectors();
-    let mut found = BTreeMap::new();
-    let mut rewritten = String::new();
-    let mut rest = text.as_str();
-    while let Some((before, after)) = rest.split_once("```vector ") {
-        let (name, after) = after.split_once('\n').expect("a name");
-        let (body, after) = after.split_once("```").expect("an end");
-        found.insert(name.to_owned(), body.split_whitespace().collect::<String>());
-        let expected = vectors.get(name).unwrap_or_else(|| panic!("nothing makes the vector {name}"));
-        rewritten += &format!("{before}```vector {name}\n{}```", hex(expected));
-        rest = after;
-    }
-    rewritten += rest;
+    let mut vectors: BTreeMap<_, _> =
+        vectors().into_iter().map(|(name, bytes)| (name, hex(&bytes))).collect();
+    vectors.extend(conversation().into_iter().map(|(name, bytes)| (name, hex(&bytes))));
+    let lines = |lines: Vec<String>| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+    let lines = BTreeMap::from([
+        ("commands", lines(commands())),
+        ("replies", lines(replies())),
+        ("topics", lines(topics())),
+    ]);
+    let rewritten = compared(&compared(&text, "vector", &vectors), "lines", &lines);
     if std::env::var_os("XP2P_WRITE_VECTORS").is_some() {
-        std::fs::write(DOCUMENT, rewritten).expect("the document can be written");
+        std::fs::write(DOCUMENT, &rewritten).expect("the document can be written");
         return;
     }
-    for (name, bytes) in vectors {
-        let expected: String = hex(&bytes).split_whitespace().collect();
-        assert_eq!(found.get(name), Some(&expected), "vector {name}");
+    for (line, (found, expected)) in text.lines().zip(rewritten.lines()).enumerate() {
+        assert_eq!(found, expected, "line {}", line + 1);
     }
+    assert_eq!(text, rewritten);
+}
+
+/// The document with all blocks of a kind as they shall be. Every block must be known, and each of `blocks` be there.
+fn compared(text: &str, kind: &str, blocks: &BTreeMap<&str, String>) -> String {
+    let start = format!("```{kind} ");
+    let (mut found, mut out, mut rest) = (Vec::new(), String::new(), text);
+    while let Some((before, after)) = rest.split_once(&start) {
+        let (name, after) = after.split_once('\n').expect("a name");
+        let (_, after) = after.split_once("```").expect("an end");
+        let expected = blocks.get(name).unwrap_or_else(|| panic!("nothing makes {kind} {name}"));
+        out += &format!("{before}{start}{name}\n{expected}```");
+        found.push(name.to_owned());
+        rest = after;
+    }
+    found.sort_unstable();
+    assert_eq!(found, blocks.keys().copied().collect::<Vec<_>>(), "the document must hold each {kind} once");
+    out + rest
 }

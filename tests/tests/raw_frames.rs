@@ -3,10 +3,17 @@
 use std::path::Path;
 use std::process::Command;
 
+use futures_lite::future::{block_on, zip};
+use xp2p_proto::camera::PushFrameError;
 use xp2p_proto::flv::{
-    FileHeader, FrameLimits, FrameMuxer, Muxer, Tag, TagKind, TagReader, VideoCodec, VideoHead, VideoKind,
-    VideoPacket,
+    FileHeader, Frame, FrameError, FrameKind, FrameLimits, FrameMuxer, G711Law, Muxer, Tag, TagKind,
+    TagReader, VideoCodec, VideoHead, VideoKind, VideoPacket,
 };
+use xp2p_proto::live::PushError;
+use xp2p_proto::request::{Live, Quality};
+use xp2p_smol::driver::camera::CameraHandle;
+use xp2p_smol::driver::viewer::ServiceEvent;
+use xp2p_tests::local::{Home, viewer};
 use xp2p_tests::processes::TempDir;
 
 const RATE: u32 = 25;
@@ -95,6 +102,87 @@ fn h264_and_aac_become_a_file_that_decodes_to_the_same_pictures() {
     assert!(streams.contains(&format!("aac,{frames}")), "{streams}");
     let sound = "-show_entries stream=sample_rate,channels -select_streams a -of csv=p=0 out.flv";
     assert_eq!(tool(path, "ffprobe", sound).trim(), "16000,1");
+}
+
+/// The first half as a thread of an encoder pushes it, the second as whoever has the machine at hand does. Then the feed
+/// ends.
+async fn push(camera: &CameraHandle, frames: Vec<Frame>) {
+    let (errors, wrong) = async_channel::unbounded();
+    let handle = camera.clone();
+    let half = frames.len() / 2;
+    let (first, second) = (frames[..half].to_vec(), frames[half..].to_vec());
+    let encoder = std::thread::spawn(move || {
+        let push = |channel, frame| {
+            let errors = errors.clone();
+            let tell = move |e| errors.try_send(e).expect("the test listens");
+            handle.push_frame_blocking(channel, Quality::High, frame, tell).expect("the camera runs");
+        };
+        // What is wrong comes back, and what follows is taken all the same.
+        push(7, first[0].clone());
+        push(0, Frame::new(FrameKind::Video(VideoKind::H264), 0, &[0, 0, 1, 0x41, 0x9a][..]));
+        first.into_iter().for_each(|frame| push(0, frame));
+    });
+    encoder.join().expect("the encoder");
+    let pushed = camera.machine().call(move |camera, now| {
+        let result = second.iter().try_for_each(|frame| camera.push_frame(now, 0, Quality::High, frame));
+        camera.end_feed(now, 0, Quality::High);
+        result
+    });
+    assert_eq!(pushed.await.expect("the camera runs"), Ok(()));
+    let wrong: Vec<PushFrameError> = std::iter::from_fn(|| wrong.try_recv().ok()).collect();
+    let expected = [PushFrameError::Feed(PushError::NoFeed), PushFrameError::Frame(FrameError::NotKeyframe)];
+    assert_eq!(wrong, expected);
+}
+
+/// From the encoder's frames to what the viewer's player gets, over real sockets.
+#[test]
+fn frames_that_are_pushed_into_a_camera_are_what_a_viewer_decodes() {
+    let dir = TempDir::new("raw-pushed");
+    let path = dir.path();
+    let stream = encode(path, "libx264", "-x264-params aud=1", "in.h264");
+    let units = access_units(&stream, 9);
+    let frames: Vec<Frame> = (0u32..)
+        .zip(&units)
+        .flat_map(|(n, unit)| {
+            let at = n * 1000 / RATE;
+            let picture = Frame::new(FrameKind::Video(VideoKind::H264), at, unit.to_vec());
+            [picture, Frame::new(FrameKind::G711(G711Law::A), at, vec![0xd5; 320])]
+        })
+        .collect();
+    let received = block_on(async {
+        let local = "127.0.0.1:0".parse().expect("an address");
+        let home = Home::new(local);
+        let at = home.server.local_addr();
+        let (camera, info) = home.camera(local, at, at, std::sync::Arc::new(())).await;
+        let viewer = viewer(local);
+        let (service, _, hub) = viewer.watch(info, Live::default()).await.expect("a stream");
+        let mut player = hub.subscribe();
+        // From here on nothing is missed.
+        while !matches!(
+            service.events.recv().await.expect("an event"),
+            ServiceEvent::Parsed { status: 200, .. }
+        ) {}
+        let played = async {
+            let mut bytes = Vec::new();
+            while let Some(piece) = player.next_bytes().await {
+                bytes.extend_from_slice(&piece);
+            }
+            bytes
+        };
+        let ((), bytes) = zip(push(&camera, frames), played).await;
+        viewer.shutdown().await;
+        camera.shutdown().await;
+        home.server.shutdown().await;
+        bytes
+    });
+    std::fs::write(path.join("out.flv"), received).expect("a file");
+    assert_eq!(tool(path, "ffmpeg", "-i out.flv -f null -"), "");
+    let digests_in = digests(path, "in.h264");
+    assert_eq!(digests_in.len(), units.len());
+    assert_eq!(digests(path, "out.flv"), digests_in, "each picture");
+    let entries = "-count_packets -show_entries stream=codec_name,nb_read_packets -of csv=p=0";
+    let streams = tool(path, "ffprobe", &format!("{entries} out.flv"));
+    assert!(streams.contains(&format!("pcm_alaw,{}", units.len())), "each piece of sound: {streams}");
 }
 
 /// Appends NAL units that stand behind their lengths, with start codes.

@@ -20,6 +20,7 @@ mod secret;
 mod server;
 mod session;
 mod share;
+mod stat;
 mod stop;
 mod talk;
 mod time;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use xp2p_driver::player::{PlayerConfig, PlayerServer};
-use xp2p_driver::viewer::{ServiceEvent, StartError};
+use xp2p_driver::viewer::{ServiceEvent, StartError, StatStream};
 use xp2p_proto::command::{BuiltIn, CommandOutcome, SeekTo};
 use xp2p_proto::flv::TagKind;
 use xp2p_proto::info::Feature;
@@ -18,7 +18,7 @@ use crate::output::Status;
 use crate::record::record;
 use crate::session::Session;
 use crate::when::usage;
-use crate::{output, stop, view, when};
+use crate::{output, stat, stop, view, when};
 
 /// A seek on its way.
 type Sought = std::pin::Pin<Box<dyn Future<Output = Result<CommandOutcome, StartError>> + Send>>;
@@ -41,8 +41,11 @@ pub(crate) async fn run(args: &Playback) -> Result<bool> {
     AnyRequest::Playback(request.clone()).to_head().map_err(|e| usage(e.to_string()))?;
     let signals = stop::signals()?;
     let session = Session::open(&args.info, Feature::Live, None).await?;
-    let players = PlayerServer::bind(&Smol, PlayerConfig::new(args.listen))?;
     let (stream, hub) = session.viewer.start_playback(session.service.id, request).await?;
+    let told = StatStream { action: "playback", key: stream, hub: hub.clone() };
+    let mut player = PlayerConfig::new(args.listen);
+    player.stat = Some(stat::source(&session.viewer, "0", session.service.id, told));
+    let players = PlayerServer::bind(&Smol, player)?;
     players.insert("0", hub.clone());
     let url = players.url("0", &format!("action=playback&channel={}", args.channel));
     let to_stdout = args.out.as_deref() == Some(Path::new("-"));

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use xp2p_driver::player::{Hub, PlayerConfig, PlayerServer, Subscription};
 use xp2p_driver::runtime::sleep;
-use xp2p_driver::viewer::{ServiceEvent, ViewStatus, ViewerHandle};
+use xp2p_driver::viewer::{ServiceEvent, StatStream, ViewStatus, ViewerHandle};
 use xp2p_proto::flv::TagKind;
 use xp2p_proto::info::Feature;
 use xp2p_proto::keys::SecretKey;
@@ -19,7 +19,7 @@ use xp2p_smol::Smol;
 use crate::args::View;
 use crate::output::Status;
 use crate::record::record;
-use crate::{info, keyfile, output, stop};
+use crate::{info, keyfile, output, stat, stop};
 
 /// How often the numbers are refreshed.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -86,9 +86,11 @@ pub(crate) async fn run(args: &View) -> Result<bool> {
     let viewer = ViewerHandle::spawn(&Smol, "[::]:0".parse()?, config(Duration::from_millis(args.latency))?)?;
     let mut player = PlayerConfig::new(args.listen);
     player.allow_origins = args.allow_origins.clone();
-    let players = PlayerServer::bind(&Smol, player)?;
     let live = Live { channel: args.channel, quality, ..Live::default() };
     let (service, stream, hub) = viewer.watch(camera, live).await?;
+    let told = StatStream { action: "live", key: stream, hub: hub.clone() };
+    player.stat = Some(stat::source(&viewer, "0", service.id, told));
+    let players = PlayerServer::bind(&Smol, player)?;
     players.insert("0", hub.clone());
     let url = players.url("0", &format!("action=live&channel={}&quality={quality}", args.channel));
     let to_stdout = args.out.as_deref() == Some(Path::new("-"));

@@ -45,6 +45,8 @@ pub struct Handle<M> {
     stats: Arc<LoopStats>,
     local: SocketAddr,
     end: End,
+    /// Of whoever started it: what a handle logs elsewhere belongs there too.
+    span: tracing::Span,
 }
 
 impl<M> Clone for Handle<M> {
@@ -54,6 +56,7 @@ impl<M> Clone for Handle<M> {
             stats: self.stats.clone(),
             local: self.local,
             end: self.end.clone(),
+            span: self.span.clone(),
         }
     }
 }
@@ -112,7 +115,7 @@ impl<M: Machine + Send + Unpin + 'static> Handle<M> {
             queue.close();
             while queue.try_recv().is_ok() {}
         }));
-        Ok(Self { commands, stats, local, end })
+        Ok(Self { commands, stats, local, end, span: tracing::Span::current() })
     }
 
     /// Runs `call` on the machine and returns what it returns. Dropping the future before it is ready leaves the machine
@@ -185,6 +188,7 @@ pub struct WeakHandle<M> {
     stats: Arc<LoopStats>,
     local: SocketAddr,
     end: End,
+    span: tracing::Span,
 }
 
 impl<M> Handle<M> {
@@ -195,6 +199,7 @@ impl<M> Handle<M> {
             stats: self.stats,
             local: self.local,
             end: self.end,
+            span: self.span,
         }
     }
 }
@@ -206,14 +211,20 @@ impl<M> WeakHandle<M> {
         if let Some(commands) = self.commands.upgrade()
             && commands.try_send(Command::Call(Box::new(call))).is_err()
         {
-            tracing::debug!("too busy to tidy up");
+            self.span.in_scope(|| tracing::debug!("too busy to tidy up"));
         }
     }
 
     /// A full handle, if the machine still runs.
     pub fn upgrade(&self) -> Option<Handle<M>> {
         let commands = self.commands.upgrade()?;
-        Some(Handle { commands, stats: self.stats.clone(), local: self.local, end: self.end.clone() })
+        Some(Handle {
+            commands,
+            stats: self.stats.clone(),
+            local: self.local,
+            end: self.end.clone(),
+            span: self.span.clone(),
+        })
     }
 }
 
@@ -224,6 +235,7 @@ impl<M> Clone for WeakHandle<M> {
             stats: self.stats.clone(),
             local: self.local,
             end: self.end.clone(),
+            span: self.span.clone(),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! * [`module`]: all of it under the names of the plug-ins.
 //! * [`pusher`]: FLV in pieces, as programs that push have it.
 //! * [`player`]: fan-out of a stream to players, recorders and programs, and the local HTTP server.
+//! * [`origin`]: where a swarm's streams come from: a client of any HTTP-FLV server, and a server of our own.
 //! * [`source`]: where a camera's pictures come from.
 //! * [`records`]: what a camera has recorded.
 
@@ -15,6 +16,7 @@ pub mod camera;
 pub mod event_loop;
 pub mod handle;
 pub mod module;
+pub mod origin;
 mod outbox;
 pub mod player;
 pub mod probe;

@@ -44,6 +44,13 @@ pub trait Runtime: Clone + std::fmt::Debug + Send + Sync + Unpin + 'static {
     /// The address cannot be listened on.
     fn listen(&self, addr: SocketAddr) -> io::Result<Self::Listener>;
 
+    /// Opens a TCP connection. There is no time limit of its own: whoever waits drops the future.
+    ///
+    /// # Errors
+    ///
+    /// Nobody listens there, or there is no way.
+    fn connect(&self, addr: SocketAddr) -> impl Future<Output = io::Result<Self::Tcp>> + Send;
+
     /// Looks up the addresses of a host.
     fn resolve(&self, host: String, port: u16) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
 

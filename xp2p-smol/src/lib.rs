@@ -49,6 +49,12 @@ impl Runtime for Smol {
         Ok(SmolListener(Async::<TcpListener>::bind(addr)?))
     }
 
+    async fn connect(&self, addr: SocketAddr) -> io::Result<Self::Tcp> {
+        let tcp = Async::<std::net::TcpStream>::connect(addr).await?;
+        send_at_once(&tcp);
+        Ok(tcp)
+    }
+
     async fn resolve(&self, host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
         smol::net::resolve((host, port)).await
     }
@@ -115,6 +121,11 @@ impl Timer for SmolTimer {
     }
 }
 
+/// Live pictures do not wait until the last packet is acknowledged. A system that cannot do this is slower, no more.
+fn send_at_once(tcp: &Async<std::net::TcpStream>) {
+    let _ = tcp.get_ref().set_nodelay(true);
+}
+
 /// A TCP listener on smol.
 #[derive(Debug)]
 pub struct SmolListener(Async<TcpListener>);
@@ -123,7 +134,9 @@ impl Listener for SmolListener {
     type Tcp = Async<std::net::TcpStream>;
 
     async fn accept(&mut self) -> io::Result<(Self::Tcp, SocketAddr)> {
-        self.0.accept().await
+        let (tcp, peer) = self.0.accept().await?;
+        send_at_once(&tcp);
+        Ok((tcp, peer))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

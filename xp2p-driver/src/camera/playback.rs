@@ -31,11 +31,12 @@ async fn serve<R: Runtime>(
         context.refuse(request, Status::NotFound, "this camera has no recordings".to_owned()).await;
         return Ok(());
     };
-    let channel = playback.channel;
+    let (channel, kind) = (playback.channel, playback.kind);
     let (from, to) = (playback.start_time.saturating_mul(1000), playback.end_time.saturating_mul(1000));
-    let opened = context.runtime.unblock(move || storage.open_playback(channel, from, to)).await?;
+    let opened = context.runtime.unblock(move || storage.open_playback(channel, from, to, kind)).await?;
     let Some(mut reader) = opened else {
-        let reason = "nothing is recorded in that time; get_record_index tells what is".to_owned();
+        let of_kind = kind.map_or_else(String::new, |kind| format!(" of type {kind}"));
+        let reason = format!("nothing{of_kind} is recorded in that time; get_record_index tells what is");
         context.refuse(request, Status::NotFound, reason).await;
         return Ok(());
     };

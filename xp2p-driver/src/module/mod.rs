@@ -5,7 +5,9 @@ mod error;
 mod players;
 mod probing;
 mod service;
+mod span;
 mod startup;
+mod stat;
 mod url;
 mod voice;
 
@@ -22,6 +24,7 @@ use std::time::Duration;
 
 use async_channel::{Receiver, Sender, bounded};
 use data_encoding::HEXLOWER;
+use tracing::Instrument as _;
 use xp2p_proto::error::ErrorCode;
 use xp2p_proto::keys::SecretKey;
 use xp2p_proto::link::Entropy;
@@ -30,8 +33,9 @@ use xp2p_proto::viewer::ViewerConfig;
 
 use self::players::Players;
 use self::probing::Probing;
-use crate::player::Hub;
+use self::span::Spanned;
 pub use crate::player::PlayerEvent;
+use crate::player::{Hub, PlayerConfig};
 use crate::runtime::Runtime;
 use crate::viewer::ViewerHandle;
 
@@ -117,7 +121,7 @@ pub enum ModuleEvent {
 }
 
 struct Running<R> {
-    viewer: ViewerHandle<R>,
+    viewer: ViewerHandle<Spanned<R>>,
     players: Players,
     probe_server: Option<SocketAddr>,
     startup: Startup,
@@ -136,10 +140,9 @@ enum State<R> {
 /// The module: one viewer, its local server for players, and services by id. Clones are the same one.
 #[derive(Clone)]
 pub struct P2pModule<R> {
-    runtime: R,
-    uuid: Arc<str>,
+    runtime: Spanned<R>,
     state: Arc<Mutex<State<R>>>,
-    probing: Probing<R>,
+    probing: Probing<Spanned<R>>,
     events: Receiver<ModuleEvent>,
     player_news: Sender<PlayerEvent>,
     player_events: Receiver<PlayerEvent>,
@@ -148,7 +151,7 @@ pub struct P2pModule<R> {
 
 impl<R> std::fmt::Debug for P2pModule<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("P2pModule").field("uuid", &self.uuid).finish_non_exhaustive()
+        f.debug_struct("P2pModule").field("uuid", &self.runtime.uuid()).finish_non_exhaustive()
     }
 }
 
@@ -160,17 +163,19 @@ impl<R: Runtime> P2pModule<R> {
     /// The system gives no randomness.
     pub fn new(runtime: R) -> std::io::Result<Self> {
         let uuid = HEXLOWER.encode(&runtime.random::<16>()?).into();
+        let runtime = Spanned::new(runtime, uuid);
         let (news, events) = bounded(MAX_EVENTS);
         let state = Arc::new(Mutex::new(State::Idle));
         let (player_news, player_events) = bounded(MAX_EVENTS);
         let probing = Probing::new(runtime.clone(), news);
         let inits = Arc::default();
-        Ok(Self { runtime, uuid, state, probing, events, player_news, player_events, inits })
+        Ok(Self { runtime, state, probing, events, player_news, player_events, inits })
     }
 
-    /// `getUUID`: names this module in logs; there before `init` and after it failed.
+    /// `getUUID`: names this module in logs, as the field `uuid` of the span `p2p` around all that it starts; there
+    /// before `init` and after it failed.
     pub fn uuid(&self) -> &str {
-        &self.uuid
+        self.runtime.uuid()
     }
 
     /// News of the module; nothing is lost between making it and the first event, up to 256 of them.
@@ -195,6 +200,10 @@ impl<R: Runtime> P2pModule<R> {
     /// failed; -2301 the local server could not be started; -2404 there is no UDP socket.
     pub async fn init(&self, params: AppParams) -> Result<(), ModuleError> {
         params.check()?;
+        self.init_once(&params).instrument(self.runtime.span()).await
+    }
+
+    async fn init_once(&self, params: &AppParams) -> Result<(), ModuleError> {
         let number = self.inits.fetch_add(1, Ordering::Relaxed);
         {
             let mut state = self.lock();
@@ -214,8 +223,8 @@ impl<R: Runtime> P2pModule<R> {
                 State::Idle => *state = State::Starting(number),
             }
         }
-        tracing::info!(uuid = &*self.uuid, "init");
-        let started = self.start(&params).await;
+        tracing::info!("init");
+        let started = self.start(params).await;
         let unwanted = {
             let mut state = self.lock();
             let wanted = matches!(*state, State::Starting(n) if n == number);
@@ -229,7 +238,7 @@ impl<R: Runtime> P2pModule<R> {
                     if wanted {
                         *state = State::Idle;
                     }
-                    tracing::error!(uuid = &*self.uuid, "init failed: {e}");
+                    tracing::error!("init failed: {e}");
                     return Err(e);
                 }
             }
@@ -240,8 +249,9 @@ impl<R: Runtime> P2pModule<R> {
 
     async fn start(&self, params: &AppParams) -> Result<Running<R>, ModuleError> {
         let begun = self.runtime.now();
-        let players =
-            Players::bind(&self.runtime, params.player, self.player_news.clone()).map_err(local_server)?;
+        let config =
+            PlayerConfig { stat: Some(stat::source(&self.state)), ..PlayerConfig::new(params.player) };
+        let players = Players::bind(&self.runtime, config, self.player_news.clone()).map_err(local_server)?;
         let player = self.runtime.now().saturating_duration_since(begun);
         let environment =
             |e: std::io::Error| ModuleError::new(ErrorCode::EnvironmentUnsupported, e.to_string());
@@ -278,19 +288,22 @@ impl<R: Runtime> P2pModule<R> {
     /// -2002 it is not initialised; -2201 a probe is running; -2202 the probe failed.
     pub async fn reset_p2p(&self) -> Result<(), ModuleError> {
         let (viewer, server) = self.running(|r| (r.viewer.clone(), r.probe_server))?;
-        tracing::info!(uuid = &*self.uuid, "reset");
-        viewer.machine().call(|viewer, now| viewer.network_changed(now)).await?;
-        match server {
-            Some(server) => self.probing.probe(server).await,
-            None => Ok(()),
-        }
+        let reset = async {
+            tracing::info!("reset");
+            viewer.machine().call(|viewer, now| viewer.network_changed(now)).await?;
+            match server {
+                Some(server) => self.probing.probe(server).await,
+                None => Ok(()),
+            }
+        };
+        reset.instrument(self.runtime.span()).await
     }
 
     /// `destroy`: ends everything. `init` may be called again.
     pub async fn destroy(&self) {
         let before = std::mem::replace(&mut *self.lock(), State::Idle);
         if let State::Running(running) = before {
-            running.viewer.shutdown().await;
+            running.viewer.shutdown().instrument(self.runtime.span()).await;
         }
     }
 
@@ -334,6 +347,15 @@ impl<R: Runtime> P2pModule<R> {
         Ok(())
     }
 
+    /// Where the local server tells the numbers of all services (`/stat`); another place after a reset.
+    ///
+    /// # Errors
+    ///
+    /// -2002 it is not initialised.
+    pub fn stat_url(&self) -> Result<String, ModuleError> {
+        self.running(|r| r.players.stat_url())
+    }
+
     /// Where players connect to.
     ///
     /// # Errors
@@ -354,6 +376,10 @@ impl<R: Runtime> P2pModule<R> {
         if id.is_empty() {
             return Err(ModuleError::new(ErrorCode::Parameter, "the id of the service is empty"));
         }
+        self.start_service(id, info).instrument(self.runtime.span()).await
+    }
+
+    async fn start_service(&self, id: &str, info: StreamInfo) -> Result<Service<R>, ModuleError> {
         let (viewer, players, startup) =
             self.running(|r| (r.viewer.clone(), r.players.clone(), r.startup))?;
         let twice = || {
@@ -374,10 +400,10 @@ impl<R: Runtime> P2pModule<R> {
             service.close().await;
             return Err(twice());
         }
-        tracing::info!(uuid = &*self.uuid, id, "service");
+        tracing::info!(id, "service");
         if let Err(e) = service.connected().await {
             if let Err(gone) = self.stop_p2p_service(id).await {
-                tracing::debug!(uuid = &*self.uuid, id, "stopped meanwhile: {gone}");
+                tracing::debug!(id, "stopped meanwhile: {gone}");
             }
             return Err(e);
         }
@@ -412,7 +438,7 @@ impl<R: Runtime> P2pModule<R> {
     /// -2002, -2403.
     pub async fn stop_p2p_service(&self, id: &str) -> Result<(), ModuleError> {
         let service = self.running(|r| r.services.remove(id))?.ok_or_else(|| no_service(id))?;
-        service.close().await;
+        service.close().instrument(self.runtime.span()).await;
         Ok(())
     }
 

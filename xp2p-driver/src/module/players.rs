@@ -16,17 +16,18 @@ pub(super) struct Players {
     server: Arc<Mutex<PlayerServer>>,
     /// It has said that it cannot take connections.
     failed: Arc<AtomicBool>,
+    config: PlayerConfig,
     news: Sender<PlayerEvent>,
 }
 
 impl Players {
     pub(super) fn bind<R: Runtime>(
         runtime: &R,
-        listen: SocketAddr,
+        config: PlayerConfig,
         news: Sender<PlayerEvent>,
     ) -> io::Result<Self> {
-        let server = PlayerServer::bind(runtime, PlayerConfig::new(listen))?;
-        let players = Self { server: Arc::new(Mutex::new(server)), failed: Arc::default(), news };
+        let server = PlayerServer::bind(runtime, config.clone())?;
+        let players = Self { server: Arc::new(Mutex::new(server)), failed: Arc::default(), config, news };
         players.follow(runtime);
         Ok(players)
     }
@@ -56,7 +57,7 @@ impl Players {
     /// Puts a new server on a free port in place of the old one; players of the old one have to open the new URLs.
     pub(super) fn reset<R: Runtime>(&self, runtime: &R) -> io::Result<()> {
         let free = SocketAddr::new(self.lock().local_addr().ip(), 0);
-        let fresh = PlayerServer::bind(runtime, PlayerConfig::new(free))?;
+        let fresh = PlayerServer::bind(runtime, PlayerConfig { listen: free, ..self.config.clone() })?;
         *self.lock() = fresh;
         self.failed.store(false, Ordering::Relaxed);
         self.follow(runtime);
@@ -73,6 +74,10 @@ impl Players {
 
     pub(super) fn url(&self, id: &str, query: &str) -> String {
         self.lock().url(id, query)
+    }
+
+    pub(super) fn stat_url(&self) -> String {
+        self.lock().stat_url()
     }
 
     pub(super) fn local_addr(&self) -> SocketAddr {

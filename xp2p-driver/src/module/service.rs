@@ -15,13 +15,17 @@ use xp2p_proto::viewer::{Resume, StreamKey};
 use xp2p_proto::voice::{DEFAULT_CHUNK, PcmTagger};
 
 use super::players::Players;
+use super::span::Spanned;
 use super::startup::Startup;
 use super::voice::{self, Recorder, VoiceEvent, VoiceOptions};
 use super::{ModuleError, url};
+use crate::handle::Gone;
 use crate::player::Hub;
 use crate::pusher::{Pusher, PusherEvent};
 use crate::runtime::Runtime;
-use crate::viewer::{DownloadHandle, ServiceEvent, TalkError, TalkHandle, ViewStatus, ViewerHandle};
+use crate::viewer::{
+    DownloadHandle, ServiceEvent, ServiceStat, StatStream, TalkError, TalkHandle, ViewStatus, ViewerHandle,
+};
 
 /// Events that wait for the application; the oldest are lost then.
 const MAX_EVENTS: usize = 1024;
@@ -82,8 +86,8 @@ struct Inner {
 /// A service. Clones are the same one.
 #[derive(Debug, Clone)]
 pub struct Service<R> {
-    runtime: R,
-    viewer: ViewerHandle<R>,
+    runtime: Spanned<R>,
+    viewer: ViewerHandle<Spanned<R>>,
     players: Players,
     begun: Instant,
     id: Arc<str>,
@@ -96,8 +100,8 @@ pub struct Service<R> {
 
 impl<R: Runtime> Service<R> {
     pub(super) async fn start(
-        runtime: R,
-        viewer: ViewerHandle<R>,
+        runtime: Spanned<R>,
+        viewer: ViewerHandle<Spanned<R>>,
         players: Players,
         id: &str,
         info: StreamInfo,
@@ -286,6 +290,17 @@ impl<R: Runtime> Service<R> {
         self.lock().streams.get(&kind).map(|s| s.hub.stats().queued).ok_or_else(no_stream)
     }
 
+    /// All of the service as it is now, for the local server.
+    pub(super) async fn stat(&self) -> Result<ServiceStat, Gone> {
+        let stream = |(kind, running): (&StreamKind, &Running)| StatStream {
+            action: kind.action(),
+            key: running.key,
+            hub: running.hub.clone(),
+        };
+        let streams = self.lock().streams.iter().map(stream).collect();
+        self.viewer.stat(&self.id, self.service, streams).await
+    }
+
     /// `/stat`: paths with their round-trip times, bytes by path, and counters of a stream.
     ///
     /// # Errors
@@ -377,16 +392,7 @@ impl<R: Runtime> Service<R> {
         let tagger = PcmTagger::new(options.codec, recorder.format(), DEFAULT_CHUNK)
             .map_err(|e| ModuleError::new(ErrorCode::Parameter, e.to_string()))?;
         let (talk, stopped) = self.talk(Voice { channel, calltype: CallType::Audio }).await?;
-        let (sender, events) = voice::channel();
-        self.runtime.spawn(Box::pin(voice::run(
-            self.runtime.clone(),
-            talk,
-            recorder,
-            tagger,
-            sender,
-            stopped,
-        )));
-        Ok(events)
+        Ok(voice::start(&self.runtime, talk, recorder, tagger, stopped))
     }
 
     /// `startVoiceData`: sends FLV that the application has, in pieces of any size.

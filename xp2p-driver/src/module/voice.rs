@@ -97,8 +97,22 @@ impl Default for VoiceOptions {
     }
 }
 
-/// Runs a talk to its end.
-pub(super) async fn run<R: Runtime>(
+/// Runs a talk to its end in the background. Spawned here, where the runtime is a parameter: with a certain one the
+/// compiler cannot show that the task may move between threads.
+pub(super) fn start<R: Runtime>(
+    runtime: &R,
+    talk: TalkHandle,
+    recorder: Box<dyn Recorder>,
+    tagger: PcmTagger,
+    stop: Receiver<()>,
+) -> Receiver<VoiceEvent> {
+    // Room for all but a hopelessly slow application.
+    let (sender, events) = bounded(256);
+    runtime.spawn(Box::pin(run(runtime.clone(), talk, recorder, tagger, sender, stop)));
+    events
+}
+
+async fn run<R: Runtime>(
     runtime: R,
     talk: TalkHandle,
     mut recorder: Box<dyn Recorder>,
@@ -178,9 +192,4 @@ pub(super) fn outcome(end: Result<(), TalkError>) -> VoiceEvent {
         Err(TalkError::Refused { status, reason }) => VoiceEvent::Failure { status, reason },
         Err(e) => VoiceEvent::Error(e.to_string()),
     }
-}
-
-/// Events of one talk: room for all but a hopelessly slow application.
-pub(super) fn channel() -> (Sender<VoiceEvent>, Receiver<VoiceEvent>) {
-    bounded(256)
 }

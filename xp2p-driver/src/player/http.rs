@@ -31,7 +31,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_EVENTS: usize = 256;
 
 /// Gives the JSON that `/TOKEN/stat` answers with.
-pub type StatSource = Arc<dyn Fn() -> String + Send + Sync>;
+pub type StatSource = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = String> + Send>> + Send + Sync>;
 
 /// Configuration of a [`PlayerServer`].
 #[derive(Clone)]
@@ -42,7 +42,7 @@ pub struct PlayerConfig {
     pub allow_origins: Vec<String>,
     /// Most connections at a time. Default 32.
     pub max_connections: usize,
-    /// What `/TOKEN/stat` answers.
+    /// What `/TOKEN/stat` answers; `{}` without it.
     pub stat: Option<StatSource>,
 }
 
@@ -174,6 +174,11 @@ impl PlayerServer {
         self.shared.hubs().retain(|(known, _), _| known != id);
     }
 
+    /// Where the numbers of all streams are told.
+    pub fn stat_url(&self) -> String {
+        format!("http://{}/{}/stat", crate::event_loop::reachable(self.shared.bound), self.shared.token)
+    }
+
     /// The URL of stream `id` with a query such as `action=live&channel=0&quality=high`.
     pub fn url(&self, id: &str, query: &str) -> String {
         let bound = crate::event_loop::reachable(self.shared.bound);
@@ -196,8 +201,8 @@ impl Shared {
 
 async fn serve<R: Runtime>(runtime: &R, shared: &Arc<Shared>, tcp: R::Tcp) {
     let service = service_fn(|request| {
-        let response = answer(shared, &request);
-        async move { Ok::<_, Infallible>(response) }
+        let shared = shared.clone();
+        async move { Ok::<_, Infallible>(answer(&shared, &request).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(HyperTimer(runtime.clone()))
@@ -214,7 +219,7 @@ async fn serve<R: Runtime>(runtime: &R, shared: &Arc<Shared>, tcp: R::Tcp) {
     }
 }
 
-fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<PlayerBody> {
+async fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<PlayerBody> {
     // HTTP/1.0 players may send no Host; a browser always does, and only browsers can be tricked.
     let host = request.headers().get(HOST).map(|h| h.to_str().unwrap_or_default());
     let ours = host.map_or(request.version() == hyper::Version::HTTP_10, |h| is_our_host(h, shared.bound));
@@ -239,7 +244,7 @@ fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<PlayerBody> 
         }
     };
     let mut response = match *request.method() {
-        Method::GET | Method::HEAD => get(shared, request),
+        Method::GET | Method::HEAD => get(shared, request).await,
         Method::OPTIONS => {
             let mut response = text(StatusCode::NO_CONTENT, "");
             let headers = response.headers_mut();
@@ -269,12 +274,15 @@ fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<PlayerBody> 
     response
 }
 
-fn get(shared: &Shared, request: &Request<Incoming>) -> Response<PlayerBody> {
+async fn get(shared: &Shared, request: &Request<Incoming>) -> Response<PlayerBody> {
     let head = request.method() == Method::HEAD;
     match wanted(request.uri().path(), &shared.token) {
         Wanted::Nothing => text(StatusCode::NOT_FOUND, "there is nothing here\n"),
         Wanted::Stat => {
-            let json = shared.config.stat.as_ref().map_or_else(|| "{}".to_owned(), |stat| stat());
+            let json = match &shared.config.stat {
+                Some(stat) => stat().await,
+                None => "{}".to_owned(),
+            };
             let mut response = text(StatusCode::OK, "");
             *response.body_mut() = PlayerBody::Text(Some(json.into()));
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -28,6 +28,8 @@ pub struct HubStats {
 
 #[derive(Debug)]
 struct Receiver {
+    /// What the first tag of the queue needs, which may have changed before the receiver begins. None: the newest.
+    config: Option<Arc<Config>>,
     queue: VecDeque<Tag>,
     bytes: usize,
     wait_key: bool,
@@ -149,17 +151,27 @@ impl Hub {
 
     /// Begins to receive, with the newest picture.
     pub fn subscribe(&self) -> Subscription {
+        self.subscribe_with(Some(Timeline::new(TimelineConfig::default())))
+    }
+
+    /// The same with the tags as they were pushed: all receivers see the same timestamps.
+    pub fn subscribe_unchanged(&self) -> Subscription {
+        self.subscribe_with(None)
+    }
+
+    fn subscribe_with(&self, timeline: Option<Timeline>) -> Subscription {
         let mut inner = self.lock();
         let id = inner.next;
         inner.next += 1;
         let queue: VecDeque<Tag> = inner.cache.gop().cloned().collect();
         let bytes = queue.iter().map(Tag::wire_len).sum();
         let wait_key = !inner.cache.has_picture();
-        inner.receivers.insert(id, Receiver { queue, bytes, wait_key, waker: None });
+        let config = inner.config.clone().filter(|_| !queue.is_empty());
+        inner.receivers.insert(id, Receiver { config, queue, bytes, wait_key, waker: None });
         Subscription {
             hub: self.clone(),
             id,
-            timeline: Timeline::new(TimelineConfig::default()),
+            timeline,
             muxer: Muxer::new(),
             started: false,
             parts: VecDeque::new(),
@@ -188,6 +200,9 @@ impl Inner {
                     continue;
                 }
             }
+            if receiver.config.is_none() && !tag.is_sequence_header() {
+                receiver.config = self.config.clone();
+            }
             receiver.bytes += tag.wire_len();
             receiver.queue.push_back(tag.clone());
             if let Some(waker) = receiver.waker.take() {
@@ -204,12 +219,12 @@ impl Inner {
 }
 
 /// One receiver of a hub. It gets an FLV file in pieces: header, configuration, tags, with timestamps from 0 on that never
-/// run backwards.
+/// run backwards, unless it wants them [unchanged](Hub::subscribe_unchanged).
 #[derive(Debug)]
 pub struct Subscription {
     hub: Hub,
     id: u64,
-    timeline: Timeline,
+    timeline: Option<Timeline>,
     muxer: Muxer,
     started: bool,
     parts: VecDeque<Bytes>,
@@ -224,7 +239,10 @@ impl Subscription {
         match receiver.queue.pop_front() {
             Some(tag) => {
                 receiver.bytes -= tag.wire_len();
-                Poll::Ready(Some(self.timeline.apply(tag)))
+                Poll::Ready(Some(match &mut self.timeline {
+                    Some(timeline) => timeline.apply(tag),
+                    None => tag,
+                }))
             }
             None if ended => Poll::Ready(None),
             None => {
@@ -243,7 +261,8 @@ impl Subscription {
             if !self.started {
                 let mut inner = self.hub.lock();
                 let ended = inner.ended;
-                let Some(config) = inner.config.clone() else {
+                let own = inner.receivers.get(&self.id).and_then(|r| r.config.clone());
+                let Some(config) = own.or_else(|| inner.config.clone()) else {
                     if ended {
                         return Poll::Ready(None);
                     }
@@ -252,12 +271,17 @@ impl Subscription {
                     }
                     return Poll::Pending;
                 };
+                // Unchanged times begin anywhere, and the configuration must not make them jump.
+                let first = match self.timeline {
+                    Some(_) => None,
+                    None => inner.receivers.get(&self.id).and_then(|r| r.queue.front()).map(|t| t.timestamp),
+                };
                 drop(inner);
                 self.started = true;
                 self.parts.push_back(self.muxer.header(config.header));
                 for tag in config.tags() {
                     let mut tag = tag.clone();
-                    tag.timestamp = 0;
+                    tag.timestamp = first.unwrap_or_default();
                     self.parts.extend(self.muxer.tag(&tag));
                 }
                 continue;
@@ -348,6 +372,43 @@ mod tests {
             demuxed.push(bytes);
         }
         assert_eq!(demuxed.len(), 3, "header, body, length");
+    }
+
+    #[test]
+    fn unchanged_times_are_those_of_the_source_from_the_configuration_on() {
+        let hub = Hub::default();
+        hub.configure(&config());
+        for (i, key) in [true, false].into_iter().enumerate() {
+            hub.push(&video(90_000 + i as u32 * 40, key, 100));
+        }
+        let mut late = hub.subscribe_unchanged();
+        let items = read(&mut late);
+        assert!(matches!(&items[1], Item::Tag(tag) if tag.is_sequence_header() && tag.timestamp == 90_000));
+        assert_eq!(times(&items), [90_000, 90_040]);
+    }
+
+    /// It used to begin with the newest configuration, and what waited could not be decoded with it.
+    #[test]
+    fn what_waits_is_preceded_by_the_configuration_it_was_coded_under() {
+        let hub = Hub::default();
+        let mut receiver = hub.subscribe();
+        let changed = |version| {
+            let mut next = Config::clone(&config());
+            next.video.as_mut().unwrap().body = Bytes::copy_from_slice(&[0x17, 0, 0, 0, 0, version]);
+            Arc::new(next)
+        };
+        for version in [1, 2] {
+            hub.configure(&changed(version));
+            hub.push(&video(u32::from(version) * 40, true, 100));
+        }
+        let order: Vec<(bool, u8)> = read(&mut receiver)
+            .iter()
+            .filter_map(|item| match item {
+                Item::Tag(tag) => Some((tag.is_keyframe(), tag.body[5])),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(order, [(false, 1), (true, 0), (false, 2), (true, 0)]);
     }
 
     #[test]

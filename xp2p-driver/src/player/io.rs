@@ -21,7 +21,12 @@ pub(crate) struct HyperIo<T> {
 
 impl<T> HyperIo<T> {
     pub(crate) fn new(inner: T) -> Self {
-        Self { inner, buffer: vec![0; READ] }
+        Self::with_buffer(inner, READ)
+    }
+
+    /// For connections that bring more than requests.
+    pub(crate) fn with_buffer(inner: T, size: usize) -> Self {
+        Self { inner, buffer: vec![0; size] }
     }
 }
 

@@ -10,6 +10,9 @@ use super::playback::Playback;
 use super::whole::Whole;
 use super::{FileInfo, FileKind, FileReader, JOIN_MS, MAX_LISTED, RecordReader, Span, Storage, name};
 
+/// Kind of all recordings in a directory: its files do not tell what made the camera record.
+const KIND: i64 = 0;
+
 /// A directory of recordings and pictures; [`Recorder`](super::Recorder) may write to it at the same time.
 #[derive(Debug)]
 pub struct RecordsDir {
@@ -98,7 +101,7 @@ impl Storage for RecordsDir {
             match spans.last_mut() {
                 Some(last) if entry.start <= last.end.saturating_add(JOIN_MS) => last.end = last.end.max(end),
                 _ if full => break,
-                _ => spans.push(Span { kind: 0, start: entry.start, end }),
+                _ => spans.push(Span { kind: KIND, start: entry.start, end }),
             }
         }
         Ok(spans)
@@ -116,7 +119,16 @@ impl Storage for RecordsDir {
         }
     }
 
-    fn open_playback(&self, channel: u32, from: u64, to: u64) -> io::Result<Option<Box<dyn RecordReader>>> {
+    fn open_playback(
+        &self,
+        channel: u32,
+        from: u64,
+        to: u64,
+        kind: Option<i64>,
+    ) -> io::Result<Option<Box<dyn RecordReader>>> {
+        if kind.is_some_and(|kind| kind != KIND) {
+            return Ok(None);
+        }
         if self.shared.overlapping(channel, from, to)?.next().transpose()?.is_none() {
             return Ok(None);
         }

@@ -116,12 +116,19 @@ pub trait Storage: Send + Sync + std::fmt::Debug + 'static {
     fn files(&self, channel: u32, from: u64, to: u64, kind: FileKind) -> io::Result<Vec<FileInfo>>;
 
     /// Opens what was recorded from `from` up to before `to` (Unix milliseconds), positioned as by
-    /// [`RecordReader::seek`] to `from`. `None` if nothing was recorded in that time.
+    /// [`RecordReader::seek`] to `from`. With `kind` only recordings of this [`Span::kind`]. `None` if nothing of it was
+    /// recorded in that time.
     ///
     /// # Errors
     ///
     /// When the storage cannot be read.
-    fn open_playback(&self, channel: u32, from: u64, to: u64) -> io::Result<Option<Box<dyn RecordReader>>>;
+    fn open_playback(
+        &self,
+        channel: u32,
+        from: u64,
+        to: u64,
+        kind: Option<i64>,
+    ) -> io::Result<Option<Box<dyn RecordReader>>>;
 
     /// Opens a file by its name from [`files`](Self::files). `None` if there is no such file, whatever the name.
     ///

@@ -2,10 +2,12 @@
 
 mod download;
 mod routes;
+mod stat;
 mod talk;
 
 pub use self::download::{DownloadError, DownloadHandle, Fetched, Progress, partial_path};
 pub use self::routes::{DownloadEvent, ServiceEvent};
+pub use self::stat::{ServiceStat, StatStream, stat_json};
 pub use self::talk::{TalkError, TalkHandle};
 
 use std::io;

@@ -33,7 +33,7 @@ pub use self::reply::{
     DeviceInfo, DeviceStatus, FileEntry, FileList, MonthMask, NvrChannel, NvrList, PlaybackProgress,
     PlaybackStatus, RecordEntry, RecordIndex, Reply, status_text,
 };
-pub use self::user::{Ptz, message, panel};
+pub use self::user::{Ptz, Topic, message, panel};
 
 /// How long a command waits for its reply unless the caller says otherwise: 7.5 s, as the plug-ins do.
 pub const DEFAULT_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(7500);

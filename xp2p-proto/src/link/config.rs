@@ -59,6 +59,11 @@ pub struct LinkConfig {
     pub pin_local_address: bool,
 }
 
+/// Most bytes in flight on one stream. QUIC keeps at most 1,024 separate spans of a stream and ends the connection beyond that:
+/// a burst of losses on a fast path with a larger window would do so. In packets of 1,200 bytes this window has 875 spans at
+/// most.
+const MAX_STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+
 impl LinkConfig {
     /// The defaults, for one identity.
     pub fn new(secret: SecretKey, entropy: Entropy) -> Self {
@@ -92,7 +97,7 @@ impl LinkConfig {
             .max_concurrent_bidi_streams(VarInt::from_u32(self.max_bidi_streams))
             .max_concurrent_uni_streams(VarInt::from_u32(self.max_uni_streams))
             .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(idle))))
-            .stream_receive_window(VarInt::from_u32(self.receive_window))
+            .stream_receive_window(VarInt::from_u32(self.receive_window.min(MAX_STREAM_WINDOW)))
             .receive_window(VarInt::from_u32(self.receive_window))
             // Each GOP has its own priority; streams of equal priority go out one after the other, because half
             // of two things is worth less than one whole thing.

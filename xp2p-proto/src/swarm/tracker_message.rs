@@ -76,6 +76,9 @@ pub struct Report {
     pub origin_fed: bool,
     /// How late pieces are here, in ms.
     pub lag: u16,
+    /// How far ahead of the signer's clock the origin is as this member reads it, in ms; 0 for one that does not read it. A
+    /// witness sees the stream later than a puller may.
+    pub ahead: u16,
 }
 
 /// From a member to the tracker.

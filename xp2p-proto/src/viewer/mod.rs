@@ -103,7 +103,7 @@ impl Viewer {
         }
     }
 
-    /// Counters of a stream, over all its reconnections.
+    /// Counters of a live stream or a playback, over all its reconnections. A playback has no times of first things.
     pub fn stream_stats(&self, key: StreamKey) -> Option<StreamStats> {
         self.services.get(&key.service)?.stream_stats(key)
     }
@@ -112,6 +112,11 @@ impl Viewer {
     pub fn paths(&mut self, id: ServiceId) -> Vec<PathInfo> {
         let conn = self.services.get(&id).and_then(Service::conn);
         conn.map(|c| self.link.paths(c)).unwrap_or_default()
+    }
+
+    /// Bytes of talk that wait to be sent to a service's camera.
+    pub fn send_queue(&self, id: ServiceId) -> usize {
+        self.services.get(&id).map_or(0, Service::send_queue)
     }
 
     /// Bytes of a service by kind of path, over all its connections.

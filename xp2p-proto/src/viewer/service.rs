@@ -129,7 +129,18 @@ impl Service {
     }
 
     pub(super) fn stream_stats(&self, key: StreamKey) -> Option<StreamStats> {
-        Some(self.streams.get(&key.number)?.stats())
+        match self.streams.get(&key.number) {
+            Some(live) => Some(live.stats()),
+            None => {
+                let show = self.exchanges.shows.get(&key.number)?;
+                Some(StreamStats { received: show.received, ..StreamStats::default() })
+            }
+        }
+    }
+
+    /// Bytes of talk that wait.
+    pub(super) fn send_queue(&self) -> usize {
+        self.exchanges.talks.values().map(Talk::queued).sum()
     }
 
     pub(super) fn connect(

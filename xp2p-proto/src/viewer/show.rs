@@ -11,7 +11,7 @@ use crate::camera::read_seek_marker;
 use crate::exchange::Outbox;
 use crate::flv::{Config, Limits, Tag, TagKind, TagReader};
 use crate::link::stream::{ReadEnd, read};
-use crate::live::LiveItem;
+use crate::live::{LiveItem, ReceiverStats};
 use crate::request::{Playback, Request, RequestError, RequestHead};
 
 const READ_SLICE: usize = 64 * 1024;
@@ -47,6 +47,8 @@ pub(super) struct Show {
     skip: [Option<u32>; 2],
     /// Where to go on after a lost connection, in milliseconds.
     position: Option<u64>,
+    /// What was received, over all connections.
+    pub(super) received: ReceiverStats,
 }
 
 impl Show {
@@ -64,6 +66,7 @@ impl Show {
             newest: [None; 2],
             skip: [None; 2],
             position: None,
+            received: ReceiverStats::default(),
         }
     }
 
@@ -136,6 +139,7 @@ impl Show {
 
     fn tags(&mut self, body: bytes::Bytes, events: &mut VecDeque<ViewerEvent>) -> Result<(), String> {
         let broken = |e: crate::flv::FlvError| format!("the camera broke the protocol: {e}");
+        self.received.bytes += body.len() as u64;
         self.reader.push(body).map_err(broken)?;
         while let Some(tag) = self.reader.poll().map_err(broken)? {
             if let Some(progress) = read_seek_marker(&tag) {
@@ -167,6 +171,8 @@ impl Show {
         if let Some(slot) = slot(&tag).and_then(|slot| self.newest.get_mut(slot)) {
             *slot = Some(tag.timestamp);
         }
+        self.received.tags += 1;
+        self.received.keyframes += u64::from(tag.is_keyframe());
         events.push_back(ViewerEvent::Media { stream: self.key, item: LiveItem::Tag(tag) });
     }
 

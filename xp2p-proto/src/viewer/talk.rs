@@ -73,7 +73,7 @@ impl Talk {
 
     /// Takes in a tag. False: there is no room at present.
     pub(super) fn push(&mut self, tag: &Tag) -> bool {
-        let waiting = self.outbox.bytes() + self.early_bytes;
+        let waiting = self.queued();
         if waiting > 0 && waiting + tag.wire_len() > MAX_TALK {
             self.full = true;
             return false;
@@ -87,6 +87,11 @@ impl Talk {
             self.outbox.push(tag.body.clone());
         }
         true
+    }
+
+    /// Bytes that wait.
+    pub(super) fn queued(&self) -> usize {
+        self.outbox.bytes() + self.early_bytes
     }
 
     /// Everything was said.

@@ -69,7 +69,7 @@ fn an_empty_range_holds_nothing() {
     for (from, to) in [(T + 500, T + 500), (T + 700, T + 300)] {
         assert_eq!(storage.spans(0, from, to).unwrap(), []);
         assert_eq!(storage.files(0, from, to, FileKind::Video).unwrap(), []);
-        assert!(storage.open_playback(0, from, to).unwrap().is_none());
+        assert!(storage.open_playback(0, from, to, None).unwrap().is_none());
     }
 }
 
@@ -123,4 +123,17 @@ fn a_directory_that_is_none_or_goes_away_is_an_error() {
     std::fs::remove_dir_all(dir.path()).unwrap();
     storage.spans(0, 0, u64::MAX).unwrap_err();
     assert_eq!(storage.spans(1, 0, u64::MAX).unwrap(), []);
+}
+
+#[test]
+fn a_playback_of_a_kind_finds_what_the_index_lists_under_it() {
+    let dir = TempDir::new();
+    place(&dir, T, &[key(0), inter(1_000)]);
+    let storage = RecordsDir::open(dir.path()).unwrap();
+    let listed = |kind: i64| storage.spans(0, T, T + 1_000).unwrap().iter().any(|span| span.kind == kind);
+    for kind in [-1, 0, 1, i64::MAX] {
+        let opened = storage.open_playback(0, T, T + 1_000, Some(kind)).unwrap();
+        assert_eq!(opened.is_some(), listed(kind), "{kind}");
+    }
+    assert!(listed(0) && !listed(1));
 }

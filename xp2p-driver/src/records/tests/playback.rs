@@ -7,7 +7,7 @@ use crate::records::testing::{TempDir, avc, clip, drain, inter, key, mux, pieces
 use crate::records::{PIECE_BYTES, PIECE_MS, RecordReader, Recorded, RecordsDir, Storage, is_frame};
 
 fn play(dir: &TempDir, from: u64, to: u64) -> Box<dyn RecordReader> {
-    RecordsDir::open(dir.path()).unwrap().open_playback(0, from, to).unwrap().unwrap()
+    RecordsDir::open(dir.path()).unwrap().open_playback(0, from, to, None).unwrap().unwrap()
 }
 
 /// Times of frames since [`T`].

@@ -47,8 +47,9 @@ fn what_is_recorded_is_played_again_without_loss() {
     let dir = TempDir::new();
     record(&dir, &clip());
     let bodies = |tags: Vec<Tag>| tags.into_iter().filter(is_frame).map(|tag| tag.body).collect::<Vec<_>>();
-    let read =
-        drain(&mut *RecordsDir::open(dir.path()).unwrap().open_playback(0, T, u64::MAX).unwrap().unwrap());
+    let read = drain(
+        &mut *RecordsDir::open(dir.path()).unwrap().open_playback(0, T, u64::MAX, None).unwrap().unwrap(),
+    );
     let wanted = clip().into_iter().skip_while(|tag| !tag.is_keyframe()).collect();
     assert!(bodies(read.into_iter().map(|r| r.tag).collect()) == bodies(wanted));
 }
@@ -112,7 +113,8 @@ fn a_recording_can_be_followed_while_it_is_written() {
     let dir = TempDir::new();
     let mut recorder = Recorder::new(dir.path(), 0, SEGMENT);
     recorder.push(T, &key(0)).unwrap();
-    let mut reader = RecordsDir::open(dir.path()).unwrap().open_playback(0, T, u64::MAX).unwrap().unwrap();
+    let mut reader =
+        RecordsDir::open(dir.path()).unwrap().open_playback(0, T, u64::MAX, None).unwrap().unwrap();
     assert_eq!(drain(&mut *reader).len(), 1);
     // Sound alone, of which little is written at first.
     recorder.push(T + 5_000, &sound(5_000)).unwrap();

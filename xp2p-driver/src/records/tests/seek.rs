@@ -14,7 +14,7 @@ fn two_files() -> TempDir {
 }
 
 fn play(dir: &TempDir, from: u64, to: u64) -> Box<dyn RecordReader> {
-    RecordsDir::open(dir.path()).unwrap().open_playback(0, from, to).unwrap().unwrap()
+    RecordsDir::open(dir.path()).unwrap().open_playback(0, from, to, None).unwrap().unwrap()
 }
 
 /// Time since [`T`] of the first frame after a seek.
@@ -95,9 +95,9 @@ fn where_nothing_was_recorded_nothing_is_opened() {
     let dir = two_files();
     let storage = RecordsDir::open(dir.path()).unwrap();
     for (from, to) in [(0, T), (T + 4_001, T + 10_000), (T + 14_001, u64::MAX)] {
-        assert!(storage.open_playback(0, from, to).unwrap().is_none());
+        assert!(storage.open_playback(0, from, to, None).unwrap().is_none());
     }
-    assert!(storage.open_playback(1, 0, u64::MAX).unwrap().is_none());
+    assert!(storage.open_playback(1, 0, u64::MAX, None).unwrap().is_none());
 }
 
 #[test]

@@ -131,6 +131,10 @@ impl<P: Payload> Member<P> {
         self.neighbours.insert(Neighbour::new(peer, nat, rtt.as_millis() as i64, self.now));
         let status = Box::new(self.status());
         self.send(peer, Message::Status(status));
+        if !self.playout.has_begun() {
+            self.advance_playout();
+            self.repair();
+        }
     }
 
     /// A connection could not be made.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::shelf::Announced;
 use super::{Action, Member, Ms};
 use crate::swarm::constants::{
-    BATCH_LANES, BATCH_PATIENCE_MS, BATCH_TIMEOUT_MS, LANES, MAX_BATCHES, MAX_PENDING, MAX_PIECES,
+    BATCH_LANES, BATCH_PATIENCE_MS, BATCH_TIMEOUT_MS, LANES, LIVE_MS, MAX_AHEAD_MS, MAX_BATCHES, MAX_PENDING,
+    MAX_PIECES, PUSH_GAP_MS,
 };
 use crate::swarm::{
     Batch, Message, Misdeed, Path, Payload, PeerId, PieceHead, PieceInfo, PieceNo, ToTracker,
@@ -112,6 +113,7 @@ impl<P: Payload> Member<P> {
         self.batches.clear();
         self.pending.clear();
         self.clock = None;
+        self.signer = None;
         self.newest_piece = (0, self.now);
         for lane in &mut self.lanes {
             lane.newest_pushed = None;
@@ -226,6 +228,9 @@ impl<P: Payload> Member<P> {
             self.answered(ask.peer);
             self.send(ask.peer, Message::Cancel { piece: head.no });
         }
+        if !head.pushed {
+            self.lanes[info.lane()].pulled += 1; // below LANES
+        }
         self.shelf.put(head.no, payload, head.path);
         self.offer(head.no);
     }
@@ -248,7 +253,11 @@ impl<P: Payload> Member<P> {
             self.look_for_parent(k);
             return;
         }
+        let revived = !lane.proven || self.now - lane.last_push > LIVE_MS;
         lane.last_push = self.now;
+        lane.proven = true;
+        lane.starving = false;
+        lane.pulled = 0;
         // What the parent sends to catch up is old, and says nothing about how late it is.
         if lane.newest_pushed.is_none_or(|n| n < head.no) {
             lane.newest_pushed = Some(head.no);
@@ -256,6 +265,9 @@ impl<P: Payload> Member<P> {
                 lane.note_lag(age);
             }
             lane.path = head.path;
+        }
+        if revived {
+            self.status_soon();
         }
     }
 
@@ -266,7 +278,9 @@ impl<P: Payload> Member<P> {
         if let Some(counter) = self.stats.origin_bytes_by.get_mut(self.stats.origin_reason as usize) {
             *counter += bytes;
         }
-        self.origin.note(info.no, self.now);
+        if self.origin.note(info.no, self.now) {
+            self.status_soon();
+        }
         let ask = self.shelf.get_mut(info.no).and_then(|s| s.asked.take());
         if !self.shelf.put_origin(info, payload) {
             return;
@@ -285,9 +299,10 @@ impl<P: Payload> Member<P> {
         for peer in tell {
             self.send(peer, Message::Cancel { piece: info.no });
         }
-        if self.clock.is_none() {
-            self.clock = Some(info.end as i64 - self.now);
-        }
+        // Whoever reads the origin knows best how far it is.
+        let clock = info.end as i64 - self.now;
+        let most = self.signer.map_or(clock, |s| clock.min(s + MAX_AHEAD_MS));
+        self.clock = Some(self.clock.map_or(most, |c| c.max(most)));
         let age = self.age(&info);
         if self.lanes[k].parent.is_none() {
             self.lanes[k].note_lag(age);
@@ -301,6 +316,9 @@ impl<P: Payload> Member<P> {
     /// A verified piece is here: pass it on.
     pub(super) fn offer(&mut self, no: PieceNo) {
         if no > self.newest_piece.0 || self.newest_piece.0 == 0 {
+            if self.now - self.newest_piece.1 > PUSH_GAP_MS {
+                self.status_soon();
+            }
             self.newest_piece = (no, self.now);
         }
         self.forward(no);

@@ -1,7 +1,7 @@
 //! One substream of a member.
 
 use super::{Member, Ms};
-use crate::swarm::constants::LANES;
+use crate::swarm::constants::{LANES, LIVE_MS};
 use crate::swarm::{NO_SOURCE, Path, Payload, PeerId, PieceNo};
 
 /// Somebody who is fed.
@@ -28,6 +28,12 @@ pub(super) struct Lane {
     pub(super) from: PieceNo,
     pub(super) newest_pushed: Option<PieceNo>,
     pub(super) last_push: Ms,
+    /// Whether the parent has pushed anything at all.
+    pub(super) proven: bool,
+    /// What should have come from the parent has not.
+    pub(super) starving: bool,
+    /// Pieces that came in other ways since.
+    pub(super) pulled: u32,
     /// How late pieces come, in ms.
     pub(super) lag: f32,
     /// The members between the origin and us.
@@ -47,6 +53,9 @@ impl Lane {
             from: 0,
             newest_pushed: None,
             last_push: 0,
+            proven: false,
+            starving: false,
+            pulled: 0,
             lag: 0.0,
             path: Path::EMPTY,
             orphan_since: 0,
@@ -72,9 +81,13 @@ impl Lane {
 }
 
 impl<P: Payload> Member<P> {
-    /// Whether there is anything to pass on in substream `k`.
+    /// Whether there is anything to pass on in substream `k`. A parent alone is no source: after a failure whole trees have
+    /// parents and nothing comes, and whoever still praises itself then draws others in.
     pub(super) fn has_source(&self, k: usize) -> bool {
-        self.origin.feeds(self.now) || self.lanes.get(k).is_some_and(|l| l.parent.is_some())
+        self.origin.feeds(self.now)
+            || self.lanes.get(k).is_some_and(|l| {
+                l.parent.is_some() && l.proven && self.now - l.last_push <= LIVE_MS.max(2 * self.gap)
+            })
     }
 
     /// Members between the origin and us in substream `k`.
@@ -83,7 +96,7 @@ impl<P: Payload> Member<P> {
             return 0;
         }
         match self.lanes.get(k) {
-            Some(lane) if lane.parent.is_some() => lane.path.len() as u8, // at most MAX_HOPS
+            Some(lane) if self.has_source(k) => lane.path.len() as u8, // at most MAX_HOPS
             _ => NO_SOURCE,
         }
     }

@@ -7,6 +7,8 @@ use crate::swarm::constants::{
 };
 use crate::swarm::{Message, Misdeed, Payload, PeerId, ToTracker};
 
+/// A parent is of no use when so many pieces of its substream came in other ways and none from it.
+const IDLE_PULLS: u32 = 3;
 /// How often a neighbour is reported for the same, in ms.
 const REPORT_AGAIN_MS: i64 = 1_000;
 
@@ -27,6 +29,7 @@ impl<P: Payload> Member<P> {
     /// Leaves parents that are dead, hold back or are hopelessly late.
     pub(super) fn check_lateness(&mut self) {
         let gap = self.lane_gap();
+        self.gap = gap;
         // On a stream of few pieces a parent is heard of less often.
         let push_gap = PUSH_GAP_MS.max(gap * 3 / 2);
         let silent_limit = if gap > PARENT_SILENT_MS { PARENT_SILENT_MS * 3 / 2 } else { PARENT_SILENT_MS };
@@ -46,14 +49,33 @@ impl<P: Payload> Member<P> {
                 .find(|s| s.info.lane() == k && !s.is_here())
                 .map(|s| s.info);
             let Some(origin_now) = self.origin_now() else { continue };
+            if lane.pulled >= IDLE_PULLS && quiet > WITHHOLD_MS + gap && !self.origin.is_open() {
+                // Everything of it had to be pulled: whoever feeds us is fed by us, in a circle that pulls keep alive.
+                self.stats.parents_left += 1;
+                self.avoid(parent, k);
+                self.leave_parent(k);
+                self.look_for_parent(k);
+                continue;
+            }
             let age = match missing {
                 Some(info) => self.age(&info),
                 // Nothing is known to be missing, but something should have come.
                 None => newest_end.map_or(0, |end| origin_now - end - gap),
             };
+            if nothing_new
+                && let Some(neighbour) = self.neighbours.get(parent)
+                && neighbour.origin_fed
+                && neighbour.silence(self.now) > PUSH_GAP_MS
+            {
+                self.report(parent, Misdeed::Silent);
+            }
+            let lane = &mut self.lanes[k];
             if age <= lane.lag as i64 + LATE_MARGIN_MS {
                 continue;
             }
+            // Someone who does get this substream is better; until one is found, the parent may recover.
+            lane.starving = true;
+            let lane = &self.lanes[k];
             let lag = lane.lag as i64;
             let Some(neighbour) = self.neighbours.get(parent) else {
                 self.leave_parent(k);
@@ -79,8 +101,6 @@ impl<P: Payload> Member<P> {
                 self.avoid(parent, k);
                 self.leave_parent(k);
                 self.look_for_parent(k);
-            } else if nothing_new && puller {
-                self.report(parent, Misdeed::Silent);
             }
         }
         self.drop_silent_neighbours();

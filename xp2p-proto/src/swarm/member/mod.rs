@@ -44,8 +44,8 @@ use self::rescue::Origin;
 use self::shelf::Shelf;
 use self::uplink::Uplink;
 use super::constants::{
-    FIRST_REPORT_MS, LANES, OPTIMISE_INTERVAL_MS, REPORT_INTERVAL_MS, SLOT_INTERVAL_MS, STATUS_INTERVAL_MS,
-    TICK,
+    FIRST_REPORT_MS, LANES, MAX_AHEAD_MS, MIN_STATUS_INTERVAL_MS, OPTIMISE_INTERVAL_MS, REPORT_INTERVAL_MS,
+    SLOT_INTERVAL_MS, STATUS_INTERVAL_MS, TICK,
 };
 use super::{
     Batch, FromTracker, LaneStatus, Message, NatClass, Path, Payload, PeerId, PieceHead, PieceInfo, PieceNo,
@@ -67,6 +67,8 @@ pub struct Member<P> {
     rng: ChaCha8Rng,
     /// Canonical time is `now` plus this.
     clock: Option<i64>,
+    /// The same by the signer alone.
+    signer: Option<i64>,
     /// The measured rate of the stream in bit/s.
     rate: f64,
     shelf: Shelf<P>,
@@ -80,6 +82,8 @@ pub struct Member<P> {
     neighbours: Neighbours,
     gathering: Gathering,
     lanes: [Lane; LANES],
+    /// Time from one piece of a substream to its next one, in ms.
+    gap: i64,
     slots: i32,
     /// When a subscription last had to be refused for want of slots.
     refused: Option<Ms>,
@@ -96,6 +100,7 @@ pub struct Member<P> {
     stats: Stats,
     next_tick: Ms,
     next_status: Ms,
+    last_status: Ms,
     next_report: Ms,
     next_optimise: Ms,
     next_slots: Ms,
@@ -112,6 +117,7 @@ impl<P: Payload> Member<P> {
             now: 0,
             rng,
             clock: None,
+            signer: None,
             rate,
             shelf: Shelf::new(),
             chain: None,
@@ -122,6 +128,7 @@ impl<P: Payload> Member<P> {
             neighbours: Neighbours::default(),
             gathering: Gathering::default(),
             lanes: std::array::from_fn(|_| Lane::new()),
+            gap: 0,
             slots: 0,
             refused: None,
             overloaded: 0,
@@ -136,6 +143,7 @@ impl<P: Payload> Member<P> {
             stats: Stats::default(),
             next_tick: TICK.as_millis() as Ms,
             next_status: phase,
+            last_status: 0,
             next_report: FIRST_REPORT_MS,
             next_optimise: OPTIMISE_INTERVAL_MS,
             next_slots: SLOT_INTERVAL_MS,
@@ -171,7 +179,8 @@ impl<P: Payload> Member<P> {
         match message {
             FromTracker::Welcome { edge, trust: _, candidates } => {
                 if let Some(edge) = edge {
-                    self.set_edge(edge);
+                    // It may be ahead of the signer, by what those who read the origin say.
+                    self.clock = Some(edge as i64 - self.now);
                 }
                 if candidates.is_empty() && self.neighbours.len() == 0 {
                     self.open_origin(OriginReason::NoPeers);
@@ -190,6 +199,12 @@ impl<P: Payload> Member<P> {
             FromTracker::Ping => self.tell_tracker(ToTracker::Pong),
             FromTracker::Excluded => self.excluded(),
         }
+    }
+
+    /// Takes in a digest batch that came from its signer with the origin's stream, and has been verified.
+    pub fn handle_batch(&mut self, now: Instant, batch: Arc<Batch>) {
+        self.step(now);
+        self.take_batch(None, batch);
     }
 
     /// The tracker cannot be reached: the member goes on with what it has.
@@ -409,7 +424,6 @@ impl<P: Payload> Member<P> {
         self.gather();
         self.evict_due();
         if self.now >= self.next_status {
-            self.next_status = self.now + STATUS_INTERVAL_MS;
             self.send_statuses();
         }
         if self.now >= self.next_report {
@@ -449,8 +463,19 @@ impl<P: Payload> Member<P> {
         self.clock.map_or(0, |c| self.now + c - info.end as i64)
     }
 
+    /// How far the origin is ahead of its signer, as far as we see it, in ms.
+    fn ahead(&self) -> u16 {
+        match (self.clock, self.signer) {
+            (Some(clock), Some(signer)) if self.origin.feeds(self.now) => {
+                (clock - signer).clamp(0, MAX_AHEAD_MS) as u16
+            }
+            _ => 0,
+        }
+    }
+
     fn set_edge(&mut self, edge: u64) {
         let clock = edge as i64 - self.now;
+        self.signer = Some(self.signer.map_or(clock, |s| s.max(clock)));
         // What comes says how far the signer is at least; what comes late says less.
         self.clock = Some(self.clock.map_or(clock, |c| c.max(clock)));
     }
@@ -477,11 +502,18 @@ impl<P: Payload> Member<P> {
     }
 
     fn send_statuses(&mut self) {
+        self.last_status = self.now;
+        self.next_status = self.now + STATUS_INTERVAL_MS;
         let status = Box::new(self.status());
         let peers: Vec<_> = self.neighbours.iter().map(|n| n.id).collect();
         for to in peers {
             self.send(to, Message::Status(status.clone()));
         }
+    }
+
+    /// Others may be waiting to hear that there is something to be had here.
+    fn status_soon(&mut self) {
+        self.next_status = self.next_status.min(self.last_status + MIN_STATUS_INTERVAL_MS);
     }
 
     fn send_report(&mut self) {
@@ -493,6 +525,7 @@ impl<P: Payload> Member<P> {
             depth: status.lanes.map(|l| l.depth),
             origin_fed: status.origin_fed,
             lag: lag.clamp(0.0, 65_535.0) as u16,
+            ahead: self.ahead(),
         }));
     }
 
@@ -522,3 +555,6 @@ enum EvictWay {
     /// Not a byte more.
     AtOnce,
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,7 +34,8 @@ impl<P: Payload> Member<P> {
             if self.lanes[k].leaving.is_some_and(|at| at <= self.now) {
                 self.leave_parent(k);
             }
-            if self.lanes[k].parent.is_none() || self.lanes[k].leaving.is_some() {
+            let lane = &self.lanes[k];
+            if lane.parent.is_none() || lane.leaving.is_some() || lane.starving {
                 self.look_for_parent(k);
             }
         }
@@ -83,9 +84,8 @@ impl<P: Payload> Member<P> {
     fn best_parent(&mut self, k: usize) -> Option<(PeerId, f32)> {
         let depth = self.depth(k);
         let lane = &self.lanes[k];
-        let orphan = lane.parent.is_none();
+        let orphan = lane.parent.is_none() || lane.starving;
         let has_children = lane.children.iter().any(|c| c.evict.is_none());
-        let newest = if has_children && orphan { self.newest_of_lane(k) } else { 0 };
         let symmetric = self.config.nat == NatClass::Symmetric;
         let mut best: Option<(PeerId, f32)> = None;
         for n in self.neighbours.iter() {
@@ -96,11 +96,10 @@ impl<P: Payload> Member<P> {
             if lane.parent == Some(n.id) || lane.child(n.id).is_some() || status.depth > MAX_DEPTH {
                 continue;
             }
-            if has_children && !self.origin.is_open() {
-                let ahead = if orphan { self.newest_of_lane_in(k, n) > newest } else { status.depth < depth };
-                if !ahead {
-                    continue;
-                }
+            // Whoever has children and a parent climbs only, or it would soon be fed by those it feeds. Without a parent it takes
+            // anyone: the answer tells the way, and being choosy here left whole trees without a parent after a failure.
+            if has_children && !orphan && !self.origin.is_open() && status.depth >= depth {
+                continue;
             }
             let value = self.value_for(n);
             let displaces = status.spare == 0;
@@ -129,22 +128,6 @@ impl<P: Payload> Member<P> {
             }
         }
         best
-    }
-
-    fn newest_of_lane(&self, k: usize) -> PieceNo {
-        self.shelf.from(0).rev().find(|s| s.info.lane() == k && s.is_here()).map_or(0, |s| s.info.no)
-    }
-
-    fn newest_of_lane_in(&self, k: usize, neighbour: &Neighbour) -> PieceNo {
-        if neighbour.have.end() > self.shelf.end() {
-            // It has something that we have not even heard of.
-            return PieceNo::MAX;
-        }
-        self.shelf
-            .from(0)
-            .rev()
-            .find(|s| s.info.lane() == k && neighbour.have.has(s.info.no))
-            .map_or(0, |s| s.info.no)
     }
 
     /// Looks whether some substream could come from a better parent.
@@ -185,6 +168,9 @@ impl<P: Payload> Member<P> {
         let old = lane.parent.replace(from);
         lane.since = self.now;
         lane.last_push = self.now;
+        lane.proven = false;
+        lane.starving = false;
+        lane.pulled = 0;
         lane.newest_pushed = None;
         lane.leaving = None;
         lane.path = path;

@@ -122,13 +122,8 @@ impl<P: Payload> Member<P> {
                 let playout = &mut self.playout;
                 let latency = origin_now as f64 - playout.position;
                 let target = playout.target();
-                playout.rate = if latency > (target + RATE_SLACK_MS) as f64 {
-                    1.0 + RATE_STEP
-                } else if latency < (target - RATE_SLACK_MS) as f64 {
-                    1.0 - RATE_STEP
-                } else {
-                    1.0
-                };
+                let off = (latency - target as f64) / RATE_SLACK_MS as f64;
+                playout.rate = 1.0 + RATE_STEP * off.clamp(-1.0, 1.0);
                 playout.position += passed as f64 * playout.rate;
                 self.stats.played_ms += passed as u64;
                 self.play_due();
@@ -149,7 +144,7 @@ impl<P: Payload> Member<P> {
             .find(|s| {
                 s.is_here() && open
                     || origin_now - s.info.time as i64 >= START_AGE_MS
-                        && (s.is_here() || self.neighbours.iter().any(|n| n.have.has(s.info.no)))
+                        && (s.is_here() || self.neighbours.iter().any(|n| !n.told || n.have.has(s.info.no)))
             })
             .map(|s| (s.info.no, s.info.time));
         if let Some((no, time)) = found {

@@ -3,8 +3,8 @@
 use super::Member;
 use super::shelf::Ask;
 use crate::swarm::constants::{
-    LANES, LATE_MARGIN_MS, MAX_PULLS, MAX_PULLS_EACH, PULL_DEADLINE_MS, PULL_DEPTH_CAP, PULL_DEPTH_MS,
-    PULL_ORPHAN_MS,
+    LANES, LATE_MARGIN_MS, MAX_PULLS, MAX_PULLS_EACH, MAX_START_PULLS, MAX_START_PULLS_EACH,
+    PULL_DEADLINE_MS, PULL_DEPTH_CAP, PULL_DEPTH_MS, PULL_ORPHAN_MS,
 };
 use crate::swarm::{Message, Payload, PeerId, PieceInfo, PieceNo};
 
@@ -19,6 +19,8 @@ const NOISE_MS: u32 = 50;
 /// What a request may take beyond two round trips, in ms: when it is urgent, and otherwise.
 const URGENT_TIMEOUT_MS: i64 = 250;
 const TIMEOUT_MS: i64 = 450;
+/// A piece of this age is asked for on trust, in ms.
+const HOPEFUL_MS: i64 = 800;
 /// How long a parent that has just been found is given to bring what was missed, in ms.
 const CATCH_UP_MS: i64 = 600;
 /// Unless the piece is needed within this time, in ms.
@@ -34,7 +36,8 @@ impl<P: Payload> Member<P> {
         }
         let Some(next) = self.playout.next() else { return };
         let mut outstanding = 0;
-        let mut wanted: [(PieceNo, i64); MAX_PULLS] = [(0, 0); MAX_PULLS];
+        let most = if self.playout.has_begun() { MAX_PULLS } else { MAX_START_PULLS };
+        let mut wanted: [(PieceNo, i64); MAX_START_PULLS] = [(0, 0); MAX_START_PULLS];
         let mut count = 0;
         let mut timed_out = Vec::new();
         for slot in self.shelf.from(next).take(HORIZON) {
@@ -49,8 +52,8 @@ impl<P: Payload> Member<P> {
                 timed_out.push((slot.info.no, ask.peer));
             }
             let deadline = self.playout.deadline(&slot.info);
-            if count < MAX_PULLS && self.must_pull(&slot.info, deadline) {
-                wanted[count] = (slot.info.no, deadline); // below MAX_PULLS
+            if count < most && self.must_pull(&slot.info, deadline) {
+                wanted[count] = (slot.info.no, deadline); // below MAX_START_PULLS
                 count += 1;
             }
         }
@@ -66,7 +69,7 @@ impl<P: Payload> Member<P> {
             self.send(peer, Message::Cancel { piece: no });
         }
         for (no, deadline) in wanted.into_iter().take(count) {
-            if outstanding >= MAX_PULLS {
+            if outstanding >= most {
                 break;
             }
             if let Some(info) = self.shelf.get(no).map(|s| s.info)
@@ -104,9 +107,13 @@ impl<P: Payload> Member<P> {
     /// Asks the best source for a piece. Returns whether there was one.
     fn pull(&mut self, info: &PieceInfo, deadline: i64) -> bool {
         let mut best: Option<(i64, PeerId, i64)> = None;
+        let each = if self.playout.has_begun() { MAX_PULLS_EACH } else { MAX_START_PULLS_EACH };
         let slot = self.shelf.get(info.no);
+        // A newcomer does not wait for the first status: who has been here for long has what is not quite new.
+        let hopeful = !self.playout.has_begun() && self.age(info) >= HOPEFUL_MS;
         for n in self.neighbours.iter() {
-            if !n.have.has(info.no) || n.asked >= MAX_PULLS_EACH || n.bad_until > self.now {
+            let trusted = hopeful && !n.told;
+            if !(n.have.has(info.no) || trusted) || n.asked >= each || n.bad_until > self.now {
                 continue;
             }
             if slot.is_some_and(|s| s.was_refused_by(n.id)) {
@@ -141,7 +148,7 @@ impl<P: Payload> Member<P> {
             slot.asked = Some(Ask { peer, until: self.now + timeout });
         }
         if let Some(n) = self.neighbours.get_mut(peer) {
-            n.asked += 1; // at most MAX_PULLS_EACH
+            n.asked += 1; // at most MAX_START_PULLS_EACH
             n.useful = self.now;
         }
         let slack = deadline.clamp(0, 60_000) as u16;

@@ -3,7 +3,8 @@
 use super::{Action, Member, Ms, OriginReason};
 use crate::swarm::constants::{
     CLOSE_AFTER_MS, CLOSE_LANES, CLOSE_MARGIN_MS, LANES, LEASE_TIMEOUT_MS, MAX_HOLD_MS, MIN_HOLD_MS,
-    REOPEN_MS, RESCUE_AGE_MS, RESCUE_DEADLINE_MS, RESCUE_SILENCE_MS, RESCUE_STALL_MS, START_PATIENCE_MS,
+    REOPEN_MS, RESCUE_AGE_MS, RESCUE_DEADLINE_MS, RESCUE_QUIET_DEADLINE_MS, RESCUE_SILENCE_MS,
+    RESCUE_STALL_MS, START_PATIENCE_MS,
 };
 use crate::swarm::{Payload, PieceNo, ToTracker};
 
@@ -58,11 +59,13 @@ impl Origin {
         self.feeds(now) && self.open.as_ref().is_some_and(|o| o.first.is_some_and(|f| no >= f))
     }
 
-    pub(super) fn note(&mut self, no: PieceNo, now: Ms) {
-        if let Some(open) = &mut self.open {
-            open.first.get_or_insert(no);
-            open.last = now;
-        }
+    /// Takes note of a piece. Returns whether it is the first one after the origin was opened or had broken off.
+    pub(super) fn note(&mut self, no: PieceNo, now: Ms) -> bool {
+        let fed = self.feeds(now);
+        let Some(open) = &mut self.open else { return false };
+        open.first.get_or_insert(no);
+        open.last = now;
+        !fed
     }
 
     /// What it sent was not what the signer has seen.
@@ -198,7 +201,7 @@ impl<P: Payload> Member<P> {
             return;
         }
         if let Some(asked) = self.origin.asked {
-            if self.now - asked > LEASE_TIMEOUT_MS {
+            if self.now - asked > LEASE_TIMEOUT_MS || !self.tracked {
                 self.origin.asked = None;
                 if self.is_in_need() {
                     self.stats.rescues += 1;
@@ -233,7 +236,8 @@ impl<P: Payload> Member<P> {
         };
         let quiet = self.now - self.newest_piece.1 > RESCUE_SILENCE_MS;
         age > RESCUE_AGE_MS
-            && (deadline < RESCUE_DEADLINE_MS && (current || quiet)
+            && (deadline < RESCUE_DEADLINE_MS && current
+                || deadline < RESCUE_QUIET_DEADLINE_MS && quiet
                 || self.playout.stalled_for(self.now) > RESCUE_STALL_MS)
     }
 

@@ -23,14 +23,14 @@ pub use self::config::{TrackerConfig, TrackerStats};
 use self::leases::Leases;
 use self::pullers::Pullers;
 use self::roll::{Record, Roll};
-use super::constants::{MAX_BATCHES, MAX_CONTACT, MEMBER_TIMEOUT_MS, START_AGE_MS};
+use super::constants::{MAX_AHEAD_MS, MAX_BATCHES, MAX_CONTACT, MEMBER_TIMEOUT_MS, START_AGE_MS};
 use super::{Batch, FromTracker, PeerId, ToTracker};
 
 /// Milliseconds since the tracker began.
 type Ms = i64;
 
 /// How often the tracker looks after itself, in ms.
-const TICK_MS: Ms = 100;
+const TICK_MS: Ms = 50;
 /// How old the keyframe may be at most that a newcomer is told of, beyond what it needs, in ms.
 const START_SLACK_MS: u64 = 300;
 
@@ -96,7 +96,7 @@ impl Tracker {
             ToTracker::Origin { open } => {
                 record.origin_open = open;
                 record.origin_since = self.now;
-                if open {
+                if open && !self.pullers.contains(peer) {
                     self.send_recent_batches(peer);
                 }
             }
@@ -130,7 +130,12 @@ impl Tracker {
         if self.batches.len() > MAX_BATCHES {
             self.batches.pop_front();
         }
-        let readers: Vec<_> = self.roll.iter().filter(|(_, r)| r.origin_open).map(|(p, _)| p).collect();
+        let readers: Vec<_> = self
+            .roll
+            .iter()
+            .filter(|(p, r)| r.origin_open || self.pullers.contains(*p))
+            .map(|(p, _)| p)
+            .collect();
         self.actions.extend(readers.into_iter().map(|p| (p, FromTracker::Batch(batch.clone()))));
     }
 
@@ -191,6 +196,12 @@ impl Tracker {
         self.edge.map(|(edge, at)| edge + (self.now - at).max(0) as u64)
     }
 
+    /// How far the origin is ahead of the signer: what the most modest puller says.
+    fn ahead(&self) -> u64 {
+        let said = self.pullers.all().into_iter().filter_map(|p| self.roll.get(p)).map(|r| r.ahead);
+        u64::from(said.filter(|a| *a > 0).min().unwrap_or(0)).min(MAX_AHEAD_MS as u64)
+    }
+
     fn join(&mut self, peer: PeerId, record: Record) {
         if self.roll.get(peer).is_none() && self.roll.len() >= self.config.max_members {
             self.tell(peer, FromTracker::Excluded);
@@ -203,7 +214,14 @@ impl Tracker {
             return;
         }
         let candidates = self.candidates(peer, u8::MAX);
-        self.tell(peer, FromTracker::Welcome { edge: self.edge(), trust: self.config.trust, candidates });
+        self.tell(
+            peer,
+            FromTracker::Welcome {
+                edge: self.edge().map(|e| e + self.ahead()),
+                trust: self.config.trust,
+                candidates,
+            },
+        );
         self.send_recent_batches(peer);
         self.elect_if_needed();
     }

@@ -14,6 +14,8 @@ const SAME_REGION: i64 = 20;
 const READS_ALREADY: i64 = 10;
 /// Age counts up to this, in ms.
 const FULL_AGE_MS: i64 = 30_000;
+/// What each substream is worth that a member gets from a puller directly.
+const TOP_LANE: i64 = 2;
 /// How often better pullers are looked for, in ms.
 const REVIEW_MS: i64 = 5_000;
 /// A member that did not answer as puller is not elected again for so long, in ms.
@@ -84,7 +86,9 @@ impl Tracker {
         };
         let age = (self.now - record.joined).min(FULL_AGE_MS) / 2_000;
         let reads = if record.origin_open { READS_ALREADY } else { 0 };
-        i64::from(record.slots.min(90)) + nat + age + reads - record.rtt / 20
+        // Who is fed by a puller directly has the trees below it in place.
+        let top = record.depth.iter().filter(|d| **d <= 1).count() as i64 * TOP_LANE;
+        i64::from(record.slots.min(90)) + nat + age + reads + top - record.rtt / 20
     }
 
     /// The best member to read the origin besides the present ones.
@@ -130,6 +134,8 @@ impl Tracker {
             until: None,
         });
         self.tell(peer, FromTracker::Elect);
+        // So that what it reads can be passed on at once.
+        self.send_recent_batches(peer);
     }
 
     /// Somebody says that a puller is dead: ask it.
@@ -153,7 +159,9 @@ impl Tracker {
         {
             puller.reporters.clear();
             if let Some(record) = self.roll.get_mut(peer) {
-                record.rtt = now - at;
+                // A moving mean that rises at once: patience must cover the worst.
+                let rtt = now - at;
+                record.rtt = if rtt > record.rtt { rtt } else { (record.rtt * 7 + rtt) / 8 };
             }
         }
     }
@@ -176,8 +184,8 @@ impl Tracker {
                 Some(at) if now - at > patience.max(2 * rtt) && !puller.reporters.is_empty() => {
                     dead.push(puller.peer);
                 }
-                // Nobody complains: a lost answer is no reason yet.
-                Some(at) if now - at > 4 * PING_TIMEOUT_MS.max(rtt) => dead.push(puller.peer),
+                // Nobody complains: one lost packet is no reason yet.
+                Some(at) if now - at > PING_TIMEOUT_MS + 2 * rtt => dead.push(puller.peer),
                 None if now - puller.last_ping >= PING_INTERVAL_MS => {
                     puller.pinged = Some(now);
                     puller.last_ping = now;

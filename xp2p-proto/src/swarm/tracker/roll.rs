@@ -22,6 +22,7 @@ pub(super) struct Record {
     pub(super) spare: [u8; LANES],
     pub(super) depth: [u8; LANES],
     pub(super) lag: u16,
+    pub(super) ahead: u16,
     pub(super) origin_open: bool,
     pub(super) origin_since: Ms,
     /// Round trip of the last ping.
@@ -54,6 +55,7 @@ impl Record {
             spare: [0; LANES],
             depth: [NO_SOURCE; LANES],
             lag: 0,
+            ahead: 0,
             origin_open: false,
             origin_since: now,
             rtt: 0,
@@ -70,6 +72,7 @@ impl Record {
         self.spare = report.spare;
         self.depth = report.depth;
         self.lag = report.lag;
+        self.ahead = report.ahead;
     }
 }
 

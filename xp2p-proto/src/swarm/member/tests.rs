@@ -1,0 +1,409 @@
+//! One member, told by hand what others would tell it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::uplink::{Queued, Uplink};
+use super::{Action, Member, MemberConfig, Played};
+use crate::swarm::constants::{LANES, LIMIT_SHARE, MAX_PIECE, OVERHEAD};
+use crate::swarm::{
+    Batch, FromTracker, HaveMap, LaneStatus, Message, NatClass, Path, Payload, PeerId, PieceHead, PieceInfo,
+    PieceNo, Status, ToTracker, Trust,
+};
+
+const ME: PeerId = PeerId(0x1111_1111_0000_0000);
+const A: PeerId = PeerId(0xaaaa_aaaa_0000_0000);
+const B: PeerId = PeerId(0xbbbb_bbbb_0000_0000);
+/// Pieces in a segment, each of 100 ms.
+const SEGMENT: u64 = 20;
+const PIECE_MS: u64 = 100;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fake {
+    genuine: bool,
+}
+
+impl Payload for Fake {
+    fn verify(&self, _info: &PieceInfo) -> bool {
+        self.genuine
+    }
+
+    fn len(&self) -> usize {
+        4000
+    }
+}
+
+const GOOD: Fake = Fake { genuine: true };
+
+fn info(no: PieceNo) -> PieceInfo {
+    PieceInfo {
+        no,
+        segment: no / SEGMENT,
+        index: (no % SEGMENT) as u16,
+        time: no * PIECE_MS,
+        end: (no + 1) * PIECE_MS,
+        len: 4000,
+        hash: [0; 16],
+    }
+}
+
+struct Bench {
+    member: Member<Fake>,
+    now: Instant,
+    batches: u64,
+}
+
+impl Bench {
+    fn new(config: MemberConfig) -> Self {
+        let now = Instant::now();
+        Self { member: Member::new(config, now), now, batches: 0 }
+    }
+
+    fn usual() -> Self {
+        Self::new(MemberConfig::new(ME, [7; 32]))
+    }
+
+    fn sleep(&mut self, ms: u64) {
+        let until = self.now + Duration::from_millis(ms);
+        while let Some(at) = self.member.poll_timeout().filter(|at| *at <= until) {
+            assert!(at >= self.now, "time runs forwards");
+            self.now = at;
+            self.member.handle_timeout(at);
+        }
+        self.now = until;
+    }
+
+    fn actions(&mut self) -> Vec<Action<Fake>> {
+        std::iter::from_fn(|| self.member.poll_action()).collect()
+    }
+
+    fn sent(&mut self, to: PeerId) -> Vec<Message> {
+        self.actions()
+            .into_iter()
+            .filter_map(|a| match a {
+                Action::Send { to: t, message } if t == to => Some(message),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn batch(&mut self, numbers: std::ops::Range<PieceNo>) -> Arc<Batch> {
+        self.batches += 1;
+        Arc::new(Batch {
+            chain: 1,
+            no: self.batches,
+            epoch: 0,
+            edge: numbers.end * PIECE_MS,
+            pieces: numbers.map(info).collect(),
+            raw: bytes::Bytes::new(),
+        })
+    }
+
+    fn announce(&mut self, numbers: std::ops::Range<PieceNo>) {
+        let batch = self.batch(numbers);
+        self.member.handle_tracker(self.now, FromTracker::Batch(batch));
+    }
+
+    fn connect(&mut self, peer: PeerId, have: std::ops::Range<PieceNo>, spare: u8) {
+        self.member.peer_connected(self.now, peer, NatClass::Cone, Duration::from_millis(20));
+        self.status(peer, have, spare);
+    }
+
+    fn status(&mut self, peer: PeerId, have: std::ops::Range<PieceNo>, spare: u8) {
+        let mut map = HaveMap::default();
+        have.for_each(|no| map.insert(no));
+        let lane = LaneStatus { lag: 200, depth: 1, spare, min_value: 255 };
+        let status =
+            Status { have: map, batch: self.batches, backlog: 0, origin_fed: false, lanes: [lane; LANES] };
+        self.member.handle_message(self.now, peer, Message::Status(Box::new(status)));
+    }
+
+    fn piece(&mut self, from: PeerId, no: PieceNo, payload: Fake) {
+        let path = Path::EMPTY.with(from).expect("room");
+        let head = PieceHead { no, pushed: true, path };
+        self.member.handle_piece(self.now, from, head, payload);
+    }
+
+    fn played(&mut self) -> Vec<PieceNo> {
+        std::iter::from_fn(|| self.member.poll_played())
+            .filter_map(|p| match p {
+                Played::Piece { info, payload } => {
+                    assert!(payload.genuine, "nothing unverified reaches the player");
+                    Some(info.no)
+                }
+                Played::Skip => None,
+            })
+            .collect()
+    }
+
+    /// With 40 pieces known, of which A and B have all.
+    fn watching() -> Self {
+        let mut bench = Self::usual();
+        bench.announce(0..40);
+        bench.connect(A, 0..40, 9);
+        bench.connect(B, 0..40, 9);
+        bench
+    }
+
+    /// Accepts every subscription that was asked for.
+    fn accept_all(&mut self) {
+        for action in self.actions() {
+            if let Action::Send { to, message: Message::Subscribe { lane, .. } } = action {
+                let path = Path::EMPTY.with(to).expect("room");
+                self.member.handle_message(self.now, to, Message::Accept { lane, path });
+            }
+        }
+    }
+}
+
+#[test]
+fn it_joins_at_once() {
+    let mut bench = Bench::usual();
+    assert!(matches!(bench.actions()[..], [Action::Tracker(ToTracker::Join { may_pull: true, .. })]));
+}
+
+#[test]
+fn a_newcomer_asks_for_parents_in_every_substream_and_pulls_the_first_pieces() {
+    let mut bench = Bench::watching();
+    let actions = bench.actions();
+    let mut lanes: Vec<u8> = actions
+        .iter()
+        .filter_map(|a| match a {
+            Action::Send { message: Message::Subscribe { lane, .. }, .. } => Some(*lane),
+            _ => None,
+        })
+        .collect();
+    lanes.sort_unstable();
+    assert_eq!(lanes, (0..LANES as u8).collect::<Vec<_>>(), "each substream once");
+    let pulled: Vec<_> = actions
+        .iter()
+        .filter_map(|a| match a {
+            Action::Send { message: Message::Request { piece, .. }, .. } => Some(*piece),
+            _ => None,
+        })
+        .collect();
+    assert!(pulled.contains(&20), "the keyframe that is old enough: {pulled:?}");
+    assert!(pulled.iter().all(|no| *no >= 20));
+}
+
+#[test]
+fn it_plays_in_order_once_half_a_second_is_there() {
+    let mut bench = Bench::watching();
+    bench.accept_all();
+    for no in [24, 22, 21, 20] {
+        bench.piece(A, no, GOOD);
+        assert!(bench.played().is_empty());
+    }
+    bench.piece(A, 23, GOOD);
+    assert_eq!(bench.played(), [20], "the first one is due");
+    bench.sleep(450);
+    assert_eq!(bench.played(), [21, 22, 23, 24]);
+    assert!(bench.member.stats().startup_ms.is_some());
+}
+
+#[test]
+fn a_wrong_piece_is_neither_played_nor_passed_on_and_its_sender_is_banned() {
+    let mut bench = Bench::watching();
+    bench.accept_all();
+    let from = 20;
+    let lane = info(from).lane() as u8;
+    bench.member.handle_message(bench.now, B, Message::Subscribe { lane, from, value: 0 });
+    bench.actions();
+    bench.piece(A, 20, Fake { genuine: false });
+    let actions = bench.actions();
+    assert!(!actions.iter().any(|a| matches!(a, Action::SendPiece { .. })));
+    assert!(actions.contains(&Action::Disconnect { peer: A }));
+    assert!(actions.iter().any(|a| matches!(a, Action::Tracker(ToTracker::Bad { peer, .. }) if *peer == A)));
+    assert_eq!(bench.member.stats().corrupt_bytes, 4000);
+    // It may not come back.
+    bench.member.peer_connected(bench.now, A, NatClass::Cone, Duration::from_millis(20));
+    assert!(bench.actions().contains(&Action::Disconnect { peer: A }));
+}
+
+#[test]
+fn a_parent_that_is_fed_by_us_is_refused() {
+    let mut bench = Bench::watching();
+    let asked = bench.actions().into_iter().find_map(|a| match a {
+        Action::Send { to, message: Message::Subscribe { lane, .. } } => Some((to, lane)),
+        _ => None,
+    });
+    let (to, lane) = asked.expect("it looks for parents");
+    let circle = Path::EMPTY.with(ME).and_then(|p| p.with(to)).expect("room");
+    bench.member.handle_message(bench.now, to, Message::Accept { lane, path: circle });
+    assert!(bench.sent(to).contains(&Message::Unsubscribe { lane }));
+    assert_eq!(bench.member.stats().loops, 1);
+}
+
+#[test]
+fn a_pushed_piece_that_came_through_us_ends_the_subscription() {
+    let mut bench = Bench::watching();
+    bench.accept_all();
+    let no = 25;
+    let lane = info(no).lane() as u8;
+    let parent = bench.member.lanes[usize::from(lane)].parent.expect("accepted");
+    let path = Path::EMPTY.with(ME).and_then(|p| p.with(parent)).expect("room");
+    bench.member.handle_piece(bench.now, parent, PieceHead { no, pushed: true, path }, GOOD);
+    assert!(bench.sent(parent).contains(&Message::Unsubscribe { lane }));
+}
+
+#[test]
+fn children_get_what_they_lack_and_the_rest_of_the_substream() {
+    let mut bench = Bench::watching();
+    bench.accept_all();
+    for no in 20..40 {
+        bench.piece(A, no, GOOD);
+    }
+    bench.member.handle_message(bench.now, B, Message::Subscribe { lane: 0, from: 20, value: 0 });
+    assert!(!bench.actions().iter().any(|a| matches!(a, Action::SendPiece { .. })), "B has them all");
+    bench.announce(40..60);
+    for no in 40..60 {
+        bench.piece(A, no, GOOD);
+    }
+    let sent: Vec<_> = bench
+        .actions()
+        .into_iter()
+        .filter_map(|a| match a {
+            Action::SendPiece { to, head, .. } => {
+                assert_eq!((to, head.pushed), (B, true));
+                assert_eq!(head.path.hops(), [A.short(), ME.short()]);
+                Some(head.no)
+            }
+            _ => None,
+        })
+        .collect();
+    let expected: Vec<_> = (40..60).filter(|no| info(*no).lane() == 0).collect();
+    assert_eq!(sent, expected);
+}
+
+#[test]
+fn with_sharing_off_nothing_is_sent_from_that_moment() {
+    let mut bench = Bench::watching();
+    bench.accept_all();
+    for lane in 0..LANES as u8 {
+        bench.member.handle_message(bench.now, B, Message::Subscribe { lane, from: 40, value: 0 });
+    }
+    bench.announce(40..60);
+    for no in 40..60 {
+        bench.piece(A, no, GOOD);
+    }
+    let given: Vec<_> = bench
+        .actions()
+        .into_iter()
+        .filter_map(|a| match a {
+            Action::SendPiece { to, head, .. } => Some((to, head.no)),
+            _ => None,
+        })
+        .collect();
+    assert!(!given.is_empty(), "it shares");
+    bench.member.set_sharing(bench.now, false);
+    let actions = bench.actions();
+    for (to, no) in &given {
+        assert!(actions.contains(&Action::CancelPiece { to: *to, no: *no }));
+        bench.member.piece_sent(bench.now, *to, *no);
+    }
+    bench.member.handle_message(bench.now, B, Message::Request { piece: 50, slack: 100 });
+    bench.member.handle_message(bench.now, B, Message::Subscribe { lane: 0, from: 40, value: 9 });
+    bench.sleep(200);
+    let actions = bench.actions();
+    assert!(!actions.iter().any(|a| matches!(a, Action::SendPiece { .. })));
+    assert!(actions.contains(&Action::Send { to: B, message: Message::NoHave { piece: 50 } }));
+    assert!(actions.contains(&Action::Send { to: B, message: Message::Reject { lane: 0 } }));
+}
+
+#[test]
+fn alone_it_reads_the_origin_and_says_why() {
+    let mut bench = Bench::usual();
+    let welcome = FromTracker::Welcome { edge: Some(0), trust: Trust::Witness, candidates: Vec::new() };
+    bench.member.handle_tracker(bench.now, welcome);
+    let actions = bench.actions();
+    assert!(actions.contains(&Action::OpenOrigin));
+    assert!(actions.contains(&Action::Tracker(ToTracker::Origin { open: true })));
+    // It plays before any digest has come.
+    for no in 0..8 {
+        bench.member.handle_origin_piece(bench.now, info(no), GOOD);
+    }
+    assert_eq!(bench.played(), [0]);
+    let stats = bench.member.stats();
+    assert_eq!(stats.origin_reason, super::OriginReason::NoPeers);
+    assert_eq!(stats.origin_bytes_by[super::OriginReason::NoPeers as usize], 8 * 4000);
+}
+
+#[test]
+fn a_tracker_that_cannot_be_reached_does_not_keep_a_newcomer_from_the_origin() {
+    let mut bench = Bench::usual();
+    bench.sleep(900);
+    assert!(bench.actions().contains(&Action::OpenOrigin));
+}
+
+#[test]
+fn a_piece_of_the_origin_is_passed_on_only_when_its_digest_agrees() {
+    let mut bench = Bench::usual();
+    bench.announce(0..20);
+    bench.member.handle_tracker(bench.now, FromTracker::Elect);
+    for no in 0..22 {
+        bench.member.handle_origin_piece(bench.now, info(no), GOOD);
+    }
+    bench.connect(B, 0..20, 0);
+    for lane in 0..LANES as u8 {
+        bench.member.handle_message(bench.now, B, Message::Subscribe { lane, from: 20, value: 0 });
+    }
+    let sends = |actions: Vec<Action<Fake>>| -> Vec<PieceNo> {
+        let mut sent: Vec<_> = actions
+            .into_iter()
+            .filter_map(|a| match a {
+                Action::SendPiece { head, .. } => Some(head.no),
+                _ => None,
+            })
+            .collect();
+        sent.sort_unstable();
+        sent
+    };
+    assert!(sends(bench.actions()).is_empty(), "not before its digest");
+    bench.announce(20..22);
+    assert_eq!(sends(bench.actions()), [20, 21]);
+}
+
+proptest! {
+    #[test]
+    fn no_second_sees_more_than_the_limit(
+        limit in 100_000_u64..4_000_000,
+        steps in prop::collection::vec((0_i64..200, 500_usize..MAX_PIECE), 1..300),
+    ) {
+        let mut uplink = Uplink::new(50_000_000, Some(limit));
+        let mut now = 0;
+        let mut given: Vec<(i64, usize)> = Vec::new();
+        for (no, (pause, len)) in steps.into_iter().enumerate() {
+            now += pause;
+            uplink.push(Queued { to: A, no: no as u64, lane: 0, len, due: now, pushed: true });
+            while let Some(item) = uplink.pop(now) {
+                given.push((now, item.len));
+                uplink.sent(item.to, item.no);
+            }
+        }
+        for (i, (at, _)) in given.iter().enumerate() {
+            let sum: usize = given[i..].iter().take_while(|(t, _)| t - at < 1000).map(|(_, len)| len).sum();
+            let most = limit as f64 / 8.0 * LIMIT_SHARE / OVERHEAD + 1.0;
+            prop_assert!(sum as f64 <= most + given.len() as f64, "{sum} of {most}");
+        }
+    }
+
+    #[test]
+    fn the_uplink_counts_right_whatever_happens(
+        steps in prop::collection::vec((0_u8..5, 0_u64..20, 1_usize..9000), 1..300),
+    ) {
+        let mut uplink = Uplink::new(2_000_000, None);
+        for (now, (what, no, len)) in steps.into_iter().enumerate() {
+            match what {
+                0 | 1 => uplink.push(Queued { to: A, no, lane: 0, len, due: no as i64, pushed: true }),
+                2 => { uplink.pop(now as i64); }
+                3 => uplink.sent(A, no),
+                _ => uplink.remove(|q| q.no == no),
+            }
+        }
+        uplink.forget(A);
+        prop_assert_eq!(uplink.backlog_ms(), 0);
+        prop_assert_eq!(uplink.carried().count(), 0);
+    }
+}
