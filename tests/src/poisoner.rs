@@ -150,7 +150,7 @@ impl Poisoner {
 
     /// To the tracker it says the same.
     fn report(&mut self) {
-        let report = Report { slots: 90, spare: [90; 8], depth: [1; 8], origin_fed: true, lag: 50 };
+        let report = Report { slots: 90, spare: [90; 8], depth: [1; 8], origin_fed: true, lag: 50, ahead: 0 };
         if let (Some(stream), Some(quic)) = (self.tracker, self.link.quic(self.uplink)) {
             write(quic, stream, &mut [frame(|out| ToTracker::Report(report).encode(out))]);
         }

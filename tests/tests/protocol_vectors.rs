@@ -3,6 +3,9 @@
 //! After a change of the protocol: `XP2P_WRITE_VECTORS=1 cargo test -p xp2p-tests --test protocol_vectors`, and say in the
 //! commit why old programs may stop working.
 
+#[path = "protocol_vectors/swarm.rs"]
+mod swarm;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -329,6 +332,7 @@ fn the_document_holds_the_vectors_of_the_program() {
     let text = std::fs::read_to_string(DOCUMENT).expect("the document");
     let mut vectors: BTreeMap<_, _> =
         vectors().into_iter().map(|(name, bytes)| (name, hex(&bytes))).collect();
+    vectors.extend(swarm::vectors().into_iter().map(|(name, bytes)| (name, hex(&bytes))));
     vectors.extend(conversation().into_iter().map(|(name, bytes)| (name, hex(&bytes))));
     let lines = |lines: Vec<String>| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
     let lines = BTreeMap::from([

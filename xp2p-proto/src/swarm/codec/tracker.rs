@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 1 | join | network (1), slots (1), may pull (1), contact (length varint, bytes) |
 //! | 2 | more | lanes (1) |
-//! | 3 | report | slots (1), spare (1 each lane), depth (1 each lane), origin-fed (1), lag (2) |
+//! | 3 | report | slots (1), spare (1 each lane), depth (1 each lane), origin-fed (1), lag (2), ahead of the signer (2) |
 //! | 4 | bad | peer (8), misdeed (1), piece there (1), piece (varint) |
 //! | 5 | rescue | - |
 //! | 6 | origin | open (1) |
@@ -66,6 +66,7 @@ impl ToTracker {
                 out.extend_from_slice(&report.depth);
                 out.push(u8::from(report.origin_fed));
                 out.extend_from_slice(&report.lag.to_be_bytes());
+                out.extend_from_slice(&report.ahead.to_be_bytes());
             }
             Self::Bad { peer, misdeed, piece } => {
                 out.push(4);
@@ -167,7 +168,8 @@ fn to_tracker<'a>(whole: &Bytes, input: &'a [u8]) -> Field<'a, ToTracker> {
             let (rest, depth) = array(rest)?;
             let (rest, origin_fed) = flag("origin-fed", rest)?;
             let (rest, lag) = short(rest)?;
-            Ok((rest, ToTracker::Report(Report { slots, spare, depth, origin_fed, lag })))
+            let (rest, ahead) = short(rest)?;
+            Ok((rest, ToTracker::Report(Report { slots, spare, depth, origin_fed, lag, ahead })))
         }
         4 => {
             let (rest, peer) = long(rest)?;
@@ -332,8 +334,15 @@ mod tests {
 
     fn any_to_tracker() -> impl Strategy<Value = ToTracker> {
         let misdeed = prop_oneof![Just(Misdeed::Silent), Just(Misdeed::Withholds), Just(Misdeed::Corrupt)];
-        let report = (any::<u8>(), any::<[u8; 8]>(), any::<[u8; 8]>(), any::<bool>(), any::<u16>()).prop_map(
-            |(slots, spare, depth, origin_fed, lag)| Report { slots, spare, depth, origin_fed, lag },
+        let report = (any::<u8>(), any::<[u8; 8]>(), any::<[u8; 8]>(), any::<bool>(), any::<(u16, u16)>()).prop_map(
+            |(slots, spare, depth, origin_fed, (lag, ahead))| Report {
+                slots,
+                spare,
+                depth,
+                origin_fed,
+                lag,
+                ahead,
+            },
         );
         prop_oneof![
             (any_nat(), any::<u8>(), any::<bool>(), any_contact()).prop_map(
@@ -355,7 +364,7 @@ mod tests {
         let candidate = (any::<u64>(), any_nat(), any::<bool>(), any_contact()).prop_map(
             |(peer, nat, origin_fed, contact)| Candidate { peer: PeerId(peer), nat, origin_fed, contact },
         );
-        let candidates = prop::collection::vec(candidate, 0..=4);
+        let candidates = prop::collection::vec(candidate, 0..=4).boxed();
         let trust = prop_oneof![Just(Trust::Source), Just(Trust::Witness), Just(Trust::Quorum)];
         prop_oneof![
             (prop::option::of(0..=MAX_VARINT), trust, candidates.clone())

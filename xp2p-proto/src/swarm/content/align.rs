@@ -4,16 +4,16 @@
 //! found is the difference between the reader's time and canonical time. It is found from a run of pieces with equal hashes and
 //! equal time differences, which must
 //!
-//! * begin with a segment and be at least [`MIN_RUN`] pieces long,
+//! * begin with a segment and be at least [`MIN_RUN`] pieces of different times long,
 //! * be the only place where the reader's pieces fit into what was announced, as far as both are known,
-//! * have a piece that was announced once only, while a neighbouring segment is known (so that a static picture, which repeats
-//!   everything, would have shown), and is no repetition among the reader's own pieces,
+//! * have a piece that was announced and cut once only within some seconds, while a neighbouring segment is known (so that a
+//!   static picture, which repeats everything, would have shown),
 //! * put the reader's newest piece near the edge of the stream.
 //!
 //! While a picture with silence does not change, several places fit; the run then grows until they differ. Once the difference is
 //! known, each piece stands for itself: after a lost tag some do not fit, and those are not offered.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -22,17 +22,27 @@ use super::cut::CutPiece;
 use crate::swarm::piece::PIECE_HASH_LEN;
 use crate::swarm::{Batch, PieceInfo, PieceNo};
 
-/// Least number of pieces in a row that have to fit.
+/// Least number of pieces in a row, of as many different times, that have to fit. The pieces of one keyframe alone say nothing
+/// about how time goes on.
 const MIN_RUN: usize = 3;
 /// How far from the edge of the stream the reader's newest piece may be, in ms: the delay of the witness, of a batch, of the
 /// connection, in either direction.
 const NEAR_MS: i64 = 2_500;
+/// Beyond this distance from the edge, in ms, a place does not count: a film that is shown over and over fits there, too.
+const FAR_MS: i64 = 6_000;
 /// How long pieces wait for their batch, and batches for pieces.
 const WINDOW: Duration = Duration::from_secs(12);
 /// Most own pieces that wait.
 const MAX_OWN: usize = 2_048;
 /// Most announced pieces that are remembered.
 const MAX_ANNOUNCED: usize = 4_096;
+/// How many of the newest own segments are tried, in how many places each, and how many pieces far. Beyond that an origin that
+/// repeats itself could keep us busy.
+const MAX_STARTS: usize = 8;
+/// See [`MAX_STARTS`].
+const MAX_PLACES: usize = 32;
+/// See [`MAX_STARTS`].
+const MAX_FIT: usize = 512;
 /// Segments in a row that do not fit before the difference is looked for anew.
 const MAX_MISSES: u32 = 2;
 
@@ -45,6 +55,8 @@ pub struct Alignment {
     pub run: u64,
     /// The signer's chain.
     pub chain: u64,
+    /// The epoch of the chain. A new one has another difference, even if the run goes on.
+    pub epoch: u32,
     /// Canonical time less the run's, in ms.
     pub offset: i64,
 }
@@ -67,6 +79,7 @@ struct Own {
 #[derive(Debug)]
 struct Announced {
     info: PieceInfo,
+    epoch: u32,
     came: Instant,
     /// A piece for it has been given out.
     done: bool,
@@ -76,8 +89,12 @@ struct Announced {
 #[derive(Debug, Default)]
 pub struct Aligner {
     chain: u64,
+    /// The newest epoch.
+    epoch: u32,
     announced: BTreeMap<PieceNo, Announced>,
     by_hash: BTreeMap<Hash, Vec<PieceNo>>,
+    /// Segments whose first piece is among those announced.
+    begun: BTreeSet<u64>,
     /// The newest edge and when it came.
     edge: Option<(u64, Instant)>,
     /// Own pieces without a number, in order.
@@ -85,7 +102,7 @@ pub struct Aligner {
     /// Time of the newest own piece, and its run.
     newest: Option<(u64, i64)>,
     alignment: Option<Alignment>,
-    /// That of the run before, whose last batches are still to come.
+    /// That of the run or epoch before, of which pieces or batches are still to come.
     before: Option<Alignment>,
     /// Segments in a row without a place.
     misses: u32,
@@ -103,8 +120,7 @@ impl Aligner {
     pub fn push(&mut self, now: Instant, piece: CutPiece) {
         if self.newest.is_some_and(|(run, _)| run != piece.run) {
             // A new run has a clock of its own.
-            self.before = self.alignment.take();
-            self.misses = 0;
+            self.end_alignment();
         }
         self.newest = Some((piece.run, piece.end));
         let own = Own { piece, came: now };
@@ -131,10 +147,17 @@ impl Aligner {
         if self.edge.is_none_or(|(edge, _)| edge < batch.edge) {
             self.edge = Some((batch.edge, now));
         }
+        if self.epoch < batch.epoch {
+            self.epoch = batch.epoch;
+            self.end_alignment();
+        }
         for info in &batch.pieces {
-            let announced = Announced { info: *info, came: now, done: false };
+            let announced = Announced { info: *info, epoch: batch.epoch, came: now, done: false };
             if self.announced.insert(info.no, announced).is_none() {
                 self.by_hash.entry(info.hash).or_default().push(info.no);
+                if info.starts_segment() {
+                    self.begun.insert(info.segment);
+                }
             }
         }
         self.settle();
@@ -157,22 +180,23 @@ impl Aligner {
         self.unplaced
     }
 
-    /// The announced pieces that `piece` is; `None`: none of those that are known.
-    fn place(&self, piece: &CutPiece) -> Option<Vec<PieceNo>> {
-        let alignment = self.alignment_of(piece.run)?;
-        let time = piece.time.saturating_add(alignment.offset);
-        let numbers: Vec<_> = self
-            .with_hash(&piece.hash)
-            .filter(|a| {
-                i64::try_from(a.info.time) == Ok(time) && usize::from(a.info.len) == piece.content.len()
-            })
-            .map(|a| a.info.no)
-            .collect();
-        (!numbers.is_empty()).then_some(numbers)
+    /// What holds for the newest run and epoch does not hold any more, but older pieces are still to be placed by it.
+    fn end_alignment(&mut self) {
+        self.before = self.alignment.take().or(self.before);
+        self.misses = 0;
     }
 
-    fn alignment_of(&self, run: u64) -> Option<Alignment> {
-        [self.alignment, self.before].into_iter().flatten().find(|a| a.run == run)
+    /// The announced pieces that `piece` is; `None`: none of those that are known.
+    fn place(&self, piece: &CutPiece) -> Option<Vec<PieceNo>> {
+        let of_run = |a: &Alignment| a.run == piece.run;
+        [self.alignment, self.before].into_iter().flatten().filter(of_run).find_map(|alignment| {
+            let time = piece.time.saturating_add(alignment.offset);
+            let fits = |a: &&Announced| {
+                i64::try_from(a.info.time) == Ok(time) && usize::from(a.info.len) == piece.content.len()
+            };
+            let numbers: Vec<_> = self.with_hash(&piece.hash).filter(fits).map(|a| a.info.no).collect();
+            (!numbers.is_empty()).then_some(numbers)
+        })
     }
 
     fn with_hash(&self, hash: &Hash) -> impl Iterator<Item = &Announced> {
@@ -219,7 +243,10 @@ impl Aligner {
         while let Some((no, first)) = self.announced.first_key_value()
             && (self.announced.len() > MAX_ANNOUNCED || old(first.came))
         {
-            let (no, hash) = (*no, first.info.hash);
+            let (no, PieceInfo { hash, segment, .. }) = (*no, first.info);
+            if first.info.starts_segment() {
+                self.begun.remove(&segment);
+            }
             self.announced.remove(&no);
             if let Some(numbers) = self.by_hash.get_mut(&hash) {
                 numbers.retain(|n| *n != no);
@@ -232,7 +259,8 @@ impl Aligner {
 
     /// Whether the batch of an own piece has surely come by now: the stream was announced well past it.
     fn is_past(&self, piece: &CutPiece) -> bool {
-        match (self.alignment_of(piece.run), self.announced.last_key_value()) {
+        let alignment = [self.alignment, self.before].into_iter().flatten().find(|a| a.run == piece.run);
+        match (alignment, self.announced.last_key_value()) {
             (Some(alignment), Some((_, newest))) => {
                 let time = piece.time.saturating_add(alignment.offset).saturating_add(NEAR_MS);
                 i64::try_from(newest.info.time).is_ok_and(|t| t > time)
@@ -247,11 +275,10 @@ impl Aligner {
             return;
         }
         let Some((run, _)) = self.newest else { return };
-        let starts =
-            self.own.iter().enumerate().filter(|(_, own)| own.piece.run == run && own.piece.segment_start());
-        let Some(alignment) = starts.map(|(start, _)| start).find_map(|start| self.fit(now, start)) else {
-            return;
-        };
+        let begins =
+            |(i, own): (usize, &Own)| (own.piece.run == run && own.piece.segment_start()).then_some(i);
+        let starts = self.own.iter().enumerate().rev().filter_map(begins).take(MAX_STARTS);
+        let Some(alignment) = starts.into_iter().find_map(|start| self.fit(now, start)) else { return };
         self.alignment = Some(alignment);
         self.misses = 0;
         self.settle();
@@ -260,37 +287,40 @@ impl Aligner {
     /// The only place where the own pieces from `start` on fit.
     fn fit(&self, now: Instant, start: usize) -> Option<Alignment> {
         let first = &self.own.get(start)?.piece;
+        let (_, newest) = self.newest?;
+        let (edge, since) = self.edge?;
+        let since = i64::try_from(now.saturating_duration_since(since).as_millis()).ok()?;
+        let edge = i64::try_from(edge).ok()?.saturating_add(since);
+        if self.by_hash.get(&first.hash).is_some_and(|numbers| numbers.len() > MAX_PLACES) {
+            return None;
+        }
         let mut found = None;
-        for place in self.with_hash(&first.hash).filter(|a| a.info.starts_segment()) {
-            let Some(run) = self.run_at(start, &place.info) else { continue };
-            // Two places fit, or one that is not yet sure.
-            if found.replace((place.info, run)).is_some() {
+        for place in self.with_hash(&first.hash).filter(|a| a.info.starts_segment() && a.epoch == self.epoch)
+        {
+            let offset = i64::try_from(place.info.time).ok()?.saturating_sub(first.time);
+            let distance = newest.saturating_add(offset).saturating_sub(edge).saturating_abs();
+            if distance > FAR_MS {
+                continue;
+            }
+            let Some(run) = self.run_at(start, &place.info, offset) else { continue };
+            // Two places fit, or might once more is known.
+            if found.replace((run, offset, distance)).is_some() {
                 return None;
             }
         }
-        let (info, run) = found?;
-        let offset = i64::try_from(info.time).ok()?.saturating_sub(first.time);
-        let (_, newest) = self.newest?;
-        let (edge, since) = self.edge?;
-        let edge = i64::try_from(edge).ok()?;
-        let edge = edge.saturating_add(now.saturating_duration_since(since).as_millis().try_into().ok()?);
-        let near = newest.saturating_add(offset).abs_diff(edge) <= NEAR_MS.unsigned_abs();
-        (near && run.len >= MIN_RUN && run.distinct).then_some(Alignment {
-            run: first.run,
-            chain: self.chain,
-            offset,
-        })
+        let (run, offset, distance) = found?;
+        let sure = distance <= NEAR_MS && run.times >= MIN_RUN && run.distinct;
+        sure.then_some(Alignment { run: first.run, chain: self.chain, epoch: self.epoch, offset })
     }
 
     /// How the own pieces from `start` on fit to those announced from `at` on. `None`: they do not.
-    fn run_at(&self, start: usize, at: &PieceInfo) -> Option<Run> {
+    fn run_at(&self, start: usize, at: &PieceInfo, offset: i64) -> Option<Run> {
         let first = &self.own.get(start)?.piece;
-        let offset = i64::try_from(at.time).ok()?.saturating_sub(first.time);
-        let mut run = Run { len: 0, distinct: false };
-        for (own, no) in self.own.iter().skip(start).zip(at.no..) {
-            let Some(Announced { info, .. }) = self.announced.get(&no) else { break };
+        let mut run = Run { times: 0, last: None, distinct: false };
+        for (own, no) in self.own.iter().skip(start).zip(at.no..).take(MAX_FIT) {
+            let Some(Announced { info, epoch, .. }) = self.announced.get(&no) else { break };
             let piece = &own.piece;
-            if piece.run != first.run {
+            if piece.run != first.run || *epoch != self.epoch {
                 break;
             }
             let same = info.hash == piece.hash
@@ -299,25 +329,25 @@ impl Aligner {
             if !same {
                 return None;
             }
-            run.len += 1;
-            run.distinct = run.distinct || self.is_distinct(info);
+            run.times += usize::from(run.last.replace(piece.time) != Some(piece.time));
+            run.distinct = run.distinct || self.is_distinct(info, piece);
         }
         Some(run)
     }
 
-    /// Whether the piece was announced once, and cut here once, although a segment beside its own is known.
-    fn is_distinct(&self, info: &PieceInfo) -> bool {
-        let once = self.by_hash.get(&info.hash).is_some_and(|numbers| numbers.len() == 1);
-        once && self.own.iter().filter(|own| own.piece.hash == info.hash).count() == 1
-            && self.has_neighbour(info)
+    /// Whether nothing near the piece is like it, although a segment beside its own is known.
+    fn is_distinct(&self, info: &PieceInfo, own: &CutPiece) -> bool {
+        let announced =
+            self.with_hash(&info.hash).filter(|a| a.info.time.abs_diff(info.time) <= FAR_MS.unsigned_abs());
+        let cut = self.own.iter().map(|o| &o.piece).filter(|p| {
+            p.run == own.run && p.hash == own.hash && p.time.abs_diff(own.time) <= FAR_MS.unsigned_abs()
+        });
+        announced.count() == 1 && cut.count() == 1 && self.has_neighbour(info)
     }
 
     /// Whether the beginning of the segment before or after is known.
     fn has_neighbour(&self, info: &PieceInfo) -> bool {
-        let begins = |segment: Option<u64>| {
-            let found = |a: &&Announced| Some(a.info.segment) == segment && a.info.starts_segment();
-            self.announced.values().rev().find(found).is_some()
-        };
+        let begins = |segment: Option<u64>| segment.is_some_and(|s| self.begun.contains(&s));
         begins(info.segment.checked_sub(1)) || begins(info.segment.checked_add(1))
     }
 }
@@ -325,7 +355,10 @@ impl Aligner {
 /// Pieces in a row that fit.
 #[derive(Clone, Copy, Debug)]
 struct Run {
-    len: usize,
+    /// How many different times they have.
+    times: usize,
+    /// Time of the last one.
+    last: Option<i64>,
     /// One of them cannot be another one.
     distinct: bool,
 }

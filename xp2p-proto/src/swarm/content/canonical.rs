@@ -210,7 +210,8 @@ impl Canonical {
         self.out.pop_front()
     }
 
-    /// The connection is at its end: what waits goes out.
+    /// The stream is at its end: what waits goes out. Not for a connection that was closed or lost: what waits then is not
+    /// complete, and is better dropped.
     pub fn finish(&mut self) {
         self.learning = None;
         self.flush();
@@ -417,5 +418,213 @@ impl Canonical {
         while let Some(track) = self.first().map(|(frame, _)| frame.track) {
             self.let_go(track);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flv::TagKind;
+
+    struct Bench {
+        start: Instant,
+        canonical: Canonical,
+    }
+
+    impl Bench {
+        fn new(tracks: Tracks) -> Self {
+            #[expect(clippy::disallowed_methods, reason = "a test needs some first instant")]
+            let start = Instant::now();
+            Self { start, canonical: Canonical::new(tracks, start) }
+        }
+
+        /// With both sequence headers.
+        fn both() -> Self {
+            let mut bench = Self::new(Tracks::Learnt);
+            bench.push(0, TagKind::Video, 0, &[0x17, 0, 0, 0, 0, 1]);
+            bench.push(0, TagKind::Audio, 0, &[0xaf, 0, 1]);
+            bench
+        }
+
+        fn push(&mut self, at: u64, kind: TagKind, timestamp: u32, body: &[u8]) {
+            let tag = Tag { kind, timestamp, body: Bytes::copy_from_slice(body) };
+            self.canonical.push(self.start + Duration::from_millis(at), &tag);
+        }
+
+        fn video(&mut self, at: u64, timestamp: u32) {
+            self.push(at, TagKind::Video, timestamp, &[0x27, 1, 0, 0, 0, 9]);
+        }
+
+        fn audio(&mut self, at: u64, timestamp: u32) {
+            self.push(at, TagKind::Audio, timestamp, &[0xaf, 1, 9]);
+        }
+
+        /// What is ready: runs as `R`, frames as `v` or `a` with their time.
+        fn poll(&mut self) -> String {
+            let items = std::iter::from_fn(|| self.canonical.poll()).map(|item| match item {
+                Item::Run { run, .. } => format!("R{run}"),
+                Item::Frame(f) if f.track == Track::Video => format!("v{}", f.time),
+                Item::Frame(f) => format!("a{}", f.time),
+            });
+            items.collect::<Vec<_>>().join(" ")
+        }
+
+        fn wait(&mut self, at: u64) {
+            self.canonical.handle_timeout(self.start + Duration::from_millis(at));
+        }
+
+        fn timeout(&self) -> Option<u64> {
+            self.canonical.poll_timeout().map(|t| (t - self.start).as_millis() as u64)
+        }
+    }
+
+    #[test]
+    fn tracks_are_merged_by_time_and_video_is_first() {
+        let mut bench = Bench::both();
+        for (audio, time) in [(false, 100), (false, 140), (true, 100), (true, 120), (true, 150), (false, 180)]
+        {
+            if audio { bench.audio(0, time) } else { bench.video(0, time) }
+        }
+        assert_eq!(bench.poll(), "R0 v0 a0 a20 v40 a50");
+        bench.canonical.finish();
+        assert_eq!(bench.poll(), "v80");
+    }
+
+    #[test]
+    fn time_goes_on_over_the_32_bit_wrap() {
+        let mut bench = Bench::both();
+        bench.video(0, u32::MAX - 9);
+        bench.audio(0, 5);
+        bench.video(0, 30);
+        assert_eq!(bench.poll(), "R0 v0 a15");
+        assert_eq!(bench.canonical.stats().breaks, 0);
+    }
+
+    #[test]
+    fn a_silent_track_does_not_hold_the_other_up_for_ever() {
+        let mut bench = Bench::both();
+        bench.video(0, 0);
+        bench.audio(0, 0);
+        bench.video(100, 100);
+        bench.audio(100, 90);
+        assert_eq!(bench.poll(), "R0 v0 a0 a90");
+        assert_eq!(bench.timeout(), Some(700), "600 ms after the last sound");
+        bench.wait(699);
+        assert_eq!(bench.poll(), "");
+        bench.wait(700);
+        assert_eq!(bench.poll(), "v100");
+        bench.video(740, 140);
+        assert_eq!(bench.poll(), "v140", "it is still silent");
+        bench.audio(760, 150);
+        bench.video(780, 180);
+        assert_eq!(bench.poll(), "a150");
+        assert_eq!(bench.canonical.stats().impatient, 2);
+    }
+
+    #[test]
+    fn one_track_is_learnt_by_arrival_or_by_time() {
+        let mut bench = Bench::new(Tracks::Learnt);
+        bench.push(0, TagKind::Video, 0, &[0x17, 0, 0, 0, 0, 1]);
+        assert_eq!(bench.timeout(), None);
+        bench.video(10, 0);
+        assert_eq!((bench.poll().as_str(), bench.timeout()), ("", Some(1_010)));
+        bench.wait(1_010);
+        assert_eq!(bench.poll(), "R0 v0");
+        let mut bench = Bench::new(Tracks::Learnt);
+        bench.push(0, TagKind::Video, 0, &[0x17, 0, 0, 0, 0, 1]);
+        (0..=5).for_each(|i| bench.video(10, i * 200));
+        assert_eq!(bench.poll(), "R0 v0 v200 v400 v600 v800 v1000", "a whole second came at once");
+        // Sound appears: a new run.
+        bench.push(20, TagKind::Audio, 0, &[0xaf, 0, 1]);
+        bench.video(20, 1_200);
+        bench.audio(20, 1_210);
+        assert_eq!(bench.poll(), "R1 v0");
+    }
+
+    #[test]
+    fn stated_tracks_are_the_only_ones() {
+        let mut bench = Bench::new(Tracks::Stated(FileHeader { has_audio: false, has_video: true }));
+        bench.push(0, TagKind::Video, 0, &[0x17, 0, 0, 0, 0, 1]);
+        bench.push(0, TagKind::Audio, 0, &[0xaf, 0, 1]);
+        bench.audio(0, 0);
+        bench.video(0, 40);
+        assert_eq!(bench.poll(), "R0 v0");
+    }
+
+    #[test]
+    fn a_clock_that_starts_again_breaks_once() {
+        let mut bench = Bench::both();
+        for i in 0..3 {
+            bench.video(0, 9_000 + i * 40);
+            bench.audio(0, 9_000 + i * 40);
+        }
+        bench.video(0, 0);
+        bench.audio(0, 9_120); // of the old clock
+        bench.audio(0, 10);
+        bench.video(0, 40);
+        assert_eq!(bench.poll(), "R0 v0 a0 v40 a40 v80 a80 R1 v0 a10");
+        let stats = bench.canonical.stats();
+        assert_eq!((stats.breaks, stats.stragglers), (1, 1));
+    }
+
+    #[test]
+    fn a_step_that_nothing_explains_breaks() {
+        let mut bench = Bench::both();
+        bench.video(0, 0);
+        bench.audio(0, 0);
+        bench.video(0, 251);
+        bench.audio(0, 251);
+        assert_eq!(bench.poll(), "R0 v0 a0 R1 v0");
+        // One track pauses while the other goes on.
+        (2..20).for_each(|i| bench.audio(0, i * 200));
+        bench.video(0, 19 * 200);
+        bench.canonical.finish();
+        assert!(bench.poll().ends_with("v3549 a3549"), "no break");
+    }
+
+    #[test]
+    fn few_pictures_a_second_do_not_break() {
+        let mut bench = Bench::new(Tracks::Stated(FileHeader { has_audio: false, has_video: true }));
+        bench.push(0, TagKind::Video, 0, &[0x17, 0, 0, 0, 0, 1]);
+        (0..4).for_each(|i| bench.video(0, i * 500));
+        assert_eq!(bench.poll(), "R0 v0 v500 v1000 v1500");
+        bench.video(0, 2_600);
+        assert_eq!(bench.poll(), "R1 v0", "more than twice the usual step");
+    }
+
+    #[test]
+    fn another_configuration_breaks_and_the_same_one_does_not() {
+        let mut bench = Bench::both();
+        bench.video(0, 0);
+        bench.audio(0, 0);
+        bench.push(0, TagKind::Video, 0, &[0x17, 0, 0, 0, 0, 1]);
+        bench.push(0, TagKind::Audio, 0, &[0xaf, 0, 1]);
+        bench.video(0, 40);
+        bench.push(0, TagKind::Video, 0, &[0x17, 0, 0, 0, 0, 2]);
+        bench.push(0, TagKind::Audio, 0, &[0xaf, 0, 2]);
+        bench.video(0, 80);
+        bench.audio(0, 80);
+        assert_eq!(bench.poll(), "R0 v0 a0 v40 R1 v0");
+    }
+
+    #[test]
+    fn frames_before_their_configuration_and_damaged_ones_are_dropped() {
+        let mut bench = Bench::new(Tracks::Learnt);
+        bench.video(0, 0);
+        bench.push(0, TagKind::Video, 0, &[]);
+        bench.push(0, TagKind::Script, 0, b"\x02\0\x0aonMetaData");
+        assert_eq!(bench.canonical.stats().dropped, 2);
+        assert_eq!(bench.timeout(), None);
+    }
+
+    #[test]
+    fn a_track_with_a_clock_of_its_own_does_not_break_for_ever() {
+        let mut bench = Bench::both();
+        for i in 0..100 {
+            bench.video(u64::from(i) * 40, i * 40);
+            bench.audio(u64::from(i) * 40, 50_000_000 + i * 40);
+        }
+        assert_eq!(bench.canonical.stats().breaks, 0);
+        assert!(bench.poll().ends_with("a3920 v3960"));
     }
 }

@@ -463,3 +463,176 @@ fn piece<'a>(place: &PiecePlace<'_>, edge: u64, input: &'a [u8]) -> Field<'a, Pi
     // At most MAX_PIECE.
     Ok((rest, PieceInfo { no, segment, index, time, end, len: len as u16, hash }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn now() -> Instant {
+        #[expect(clippy::disallowed_methods, reason = "a test needs some first instant")]
+        Instant::now()
+    }
+
+    fn stream() -> StreamId {
+        StreamId::from_bytes([3; 16])
+    }
+
+    fn key(n: u8) -> SecretKey {
+        SecretKey::from_bytes([n; 32])
+    }
+
+    fn cut(run: u64, index: u16, time: i64, len: usize) -> CutPiece {
+        let content = Bytes::from(vec![time as u8; len]);
+        let hash = piece_hash(&content);
+        CutPiece { run, index, last_of_segment: false, time, end: time + 30, content, hash }
+    }
+
+    /// Batches of `seconds` at 2 Mbit/s, segments of 2 s.
+    fn sign(signer: &mut Signer, start: Instant, seconds: i64) -> Vec<Arc<Batch>> {
+        let mut batches = Vec::new();
+        for ms in (0..seconds * 1_000).step_by(30) {
+            let now = start + Duration::from_millis(ms as u64);
+            let len = if ms % 120 == 90 { 6_000 } else { 8_192 };
+            signer.push(now, &cut(0, (ms % 1_980 / 30) as u16, ms - 500, len));
+            batches.extend(std::iter::from_fn(|| signer.poll(now)));
+            assert!(signer.poll_timeout().is_none_or(|t| t > now));
+        }
+        batches
+    }
+
+    fn verifier() -> Verifier {
+        Verifier::new(stream(), vec![key(8).public(), key(9).public()])
+    }
+
+    #[test]
+    fn what_is_signed_is_read_in_any_order() {
+        let mut signer = Signer::new(key(9), stream(), 5);
+        let batches = sign(&mut signer, now(), 10);
+        let mut verifier = verifier();
+        for batch in batches.iter().rev() {
+            assert_eq!(verifier.verify(&batch.raw).as_ref(), Ok(batch));
+            assert_eq!(verifier.verify(&batch.raw), Err(BatchError::Known { no: batch.no }));
+        }
+        assert_eq!((verifier.chain(), verifier.newest()), (5, Some(batches.len() as u64 - 1)));
+        let pieces: Vec<_> = batches.iter().flat_map(|b| &b.pieces).collect();
+        assert!(pieces.iter().zip(0..).all(|(p, no)| p.no == no), "numbers have no gaps");
+        assert_eq!(pieces[66].segment, 1);
+        assert_eq!(pieces[0].time, 0, "canonical time begins with the signer");
+        assert!(batches.iter().all(|b| b.pieces.iter().all(|p| p.end <= b.edge)));
+    }
+
+    #[test]
+    fn batches_cost_half_a_percent() {
+        let mut signer = Signer::new(key(9), stream(), 1_795_000_000_000);
+        let batches = sign(&mut signer, now(), 60);
+        let signed: usize = batches.iter().map(|b| b.raw.len()).sum();
+        let content: usize = batches.iter().flat_map(|b| &b.pieces).map(|p| usize::from(p.len)).sum();
+        let share = signed as f64 / content as f64;
+        assert!(share < 0.005, "{share}");
+    }
+
+    #[test]
+    fn full_batches_do_not_wait_and_others_do() {
+        let mut signer = Signer::new(key(9), stream(), 5);
+        let start = now();
+        for i in 0..150 {
+            signer.push(start, &cut(0, i, i.into(), 100));
+        }
+        let sizes: Vec<_> = std::iter::from_fn(|| signer.poll(start)).map(|b| b.pieces.len()).collect();
+        assert_eq!(sizes, [64, 64], "the rest is not due");
+        assert_eq!(signer.poll_timeout(), Some(start + BATCH_INTERVAL));
+        assert_eq!(signer.poll(start + BATCH_INTERVAL).map(|b| b.pieces.len()), Some(22));
+        assert_eq!(signer.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_run_or_a_time_before_the_last_one_begins_an_epoch() {
+        let mut signer = Signer::new(key(9), stream(), 5);
+        let start = now();
+        assert_eq!(signer.push(start, &cut(0, 3, 0, 10)), None, "its beginning was not seen");
+        signer.push(start, &cut(0, 0, 1_000, 10));
+        let later = start + Duration::from_millis(700);
+        let info = signer.push(later, &cut(1, 0, 50_000, 10)).unwrap();
+        assert_eq!((info.no, info.segment, info.time), (1, 1, 730), "time goes on as the clock does");
+        let info = signer.push(later, &cut(1, 0, 49_000, 10)).unwrap();
+        assert_eq!((info.no, info.segment, info.time), (2, 2, 760));
+        let epochs: Vec<_> = (0..3)
+            .filter_map(|i| signer.poll(later + BATCH_INTERVAL * i))
+            .map(|b| (b.epoch, b.pieces.len()))
+            .collect();
+        assert_eq!(epochs, [(0, 1), (1, 1), (2, 1)]);
+    }
+
+    #[test]
+    fn no_byte_can_be_changed() {
+        let mut signer = Signer::new(key(9), stream(), 5);
+        let raw = sign(&mut signer, now(), 1)[1].raw.clone();
+        let mut verifier = verifier();
+        for i in 0..raw.len() {
+            let mut bad = raw.to_vec();
+            bad[i] ^= 1;
+            assert!(verifier.verify(&bad.into()).is_err(), "byte {i}");
+            assert!(verifier.verify(&raw.slice(..i)).is_err());
+        }
+        assert!(verifier.verify(&raw).is_ok());
+    }
+
+    #[test]
+    fn what_does_not_belong_here_is_refused_with_the_reason() {
+        let start = now();
+        let mut signer = Signer::new(key(9), stream(), 5);
+        let batches = sign(&mut signer, start, 2);
+        let mut other = Signer::new(key(9), StreamId::from_bytes([4; 16]), 5);
+        let stray = sign(&mut other, start, 1)[0].raw.clone();
+        let mut verifier = verifier();
+        assert!(matches!(verifier.verify(&stray), Err(BatchError::OtherStream(_))));
+        let stray = sign(&mut Signer::new(key(7), stream(), 5), start, 1)[0].raw.clone();
+        assert_eq!(verifier.verify(&stray), Err(BatchError::Signature));
+        for batch in &batches[..3] {
+            verifier.verify(&batch.raw).unwrap();
+        }
+        // The same number again, and a successor of something else.
+        let mut fork = Signer::new(key(8), stream(), 5);
+        fork.push(start, &cut(0, 0, 99, 50));
+        let fork = sign(&mut fork, start, 2);
+        assert_eq!(verifier.verify(&fork[2].raw), Err(BatchError::Contradicts { no: 2 }));
+        assert_eq!(verifier.verify(&fork[3].raw), Err(BatchError::Contradicts { no: 3 }));
+        // A newer run of the signer, and then the old one again.
+        let newer = sign(&mut Signer::new(key(9), stream(), 6), start, 1);
+        verifier.verify(&newer[0].raw).unwrap();
+        let old = BatchError::OldChain { found: 5, newest: 6 };
+        assert_eq!(verifier.verify(&batches[3].raw), Err(old));
+    }
+
+    #[test]
+    fn old_batches_are_forgotten_and_stay_so() {
+        let mut signer = Signer::new(key(9), stream(), 5);
+        let batches = sign(&mut signer, now(), 90);
+        let mut verifier = verifier();
+        for batch in &batches {
+            verifier.verify(&batch.raw).unwrap();
+        }
+        let newest = batches.len() as u64 - 1;
+        assert_eq!(verifier.verify(&batches[3].raw), Err(BatchError::TooOld { no: 3, newest }));
+        assert_eq!(verifier.known.len(), REMEMBERED);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_answered(bytes in prop::collection::vec(prop_oneof![any::<u8>(), 0..4_u8], 0..400)) {
+            let mut bytes = bytes;
+            if let Some(first) = bytes.first_mut() {
+                *first = FORMAT;
+            }
+            if let Ok(parsed) = whole(&bytes, parse) {
+                let mut again = encode(&parsed.stream, &parsed.previous, &parsed.batch);
+                again.extend_from_slice(&parsed.signature);
+                prop_assert_eq!(again, bytes, "one form only");
+            }
+        }
+    }
+}
