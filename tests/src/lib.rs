@@ -3,6 +3,7 @@
 pub mod app;
 pub mod local;
 pub mod media;
+pub mod packets;
 pub mod poisoner;
 pub mod processes;
 pub mod sim;

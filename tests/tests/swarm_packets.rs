@@ -8,9 +8,9 @@ use xp2p_proto::link::Entropy;
 use xp2p_proto::peer::PeerEvent;
 use xp2p_proto::server::ServerEvent;
 use xp2p_proto::swarm::NatClass;
+use xp2p_tests::packets::{Home, Swarm, URL, peer_secret};
 use xp2p_tests::poisoner::Poisoner;
 use xp2p_tests::sim::LinkConfig;
-use xp2p_tests::swarm::{Home, Swarm, URL, peer_secret};
 use xp2p_tests::world::{SERVER, SERVER_KEY, assert_contract, secret};
 
 const SEC: Duration = Duration::from_secs(1);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::keys::PublicKey;
 use crate::swarm::constants::{MAX_BATCH_PIECES, MAX_BATCHES};
-use crate::swarm::content::{BatchError, Verifier};
+use crate::swarm::content::{BatchError, Clock, Verifier};
 use crate::swarm::{Batch, PieceInfo, PieceNo, StreamId};
 
 /// For so long after a change of signers nobody is blamed for passing on what the old ones have signed.
@@ -37,7 +37,10 @@ pub(super) struct Batches {
     verifier: Verifier,
     lenient_until: Option<Instant>,
     recent: VecDeque<Arc<Batch>>,
-    infos: BTreeMap<PieceNo, PieceInfo>,
+    /// What was announced, with its epoch.
+    infos: BTreeMap<PieceNo, (u32, PieceInfo)>,
+    /// The epoch of the piece that was looked for last.
+    epoch: u32,
     pub(super) verified: u64,
     pub(super) refused: u64,
 }
@@ -51,6 +54,7 @@ impl Batches {
             lenient_until: None,
             recent: VecDeque::new(),
             infos: BTreeMap::new(),
+            epoch: 0,
             verified: 0,
             refused: 0,
         }
@@ -76,14 +80,17 @@ impl Batches {
         self.infos.clear();
     }
 
-    /// The signer's run.
-    pub(super) fn chain(&self) -> u64 {
-        self.verifier.chain()
+    /// Whose time a piece counts in. One that is not remembered any more is of the same epoch as the one before.
+    pub(super) fn clock(&mut self, no: PieceNo) -> Clock {
+        if let Some((epoch, _)) = self.infos.get(&no) {
+            self.epoch = *epoch;
+        }
+        Clock::Canonical { chain: self.verifier.chain(), epoch: self.epoch }
     }
 
     /// What was announced of a piece.
     pub(super) fn info(&self, no: PieceNo) -> Option<&PieceInfo> {
-        self.infos.get(&no)
+        self.infos.get(&no).map(|(_, info)| info)
     }
 
     /// The latest batches, oldest first.
@@ -127,7 +134,7 @@ impl Batches {
     }
 
     fn keep(&mut self, batch: Arc<Batch>) {
-        self.infos.extend(batch.pieces.iter().map(|info| (info.no, *info)));
+        self.infos.extend(batch.pieces.iter().map(|info| (info.no, (batch.epoch, *info))));
         while self.infos.len() > MAX_INFOS {
             self.infos.pop_first();
         }

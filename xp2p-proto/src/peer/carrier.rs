@@ -72,7 +72,8 @@ impl Peer {
     pub(super) fn play(&mut self, now: Instant, played: Played<Bytes>) {
         match played {
             Played::Piece { info, payload } => {
-                self.player.piece(now, self.batches.chain(), &info, &payload);
+                let clock = self.batches.clock(info.no);
+                self.player.piece(now, clock, &info, &payload);
             }
             // The reader sees by the numbers that some are missing.
             Played::Skip => {}

@@ -113,8 +113,8 @@ impl Origin {
         let alignment = reading.aligner.alignment();
         if alignment != reading.alignment {
             reading.alignment = alignment;
-            if let Some(Alignment { run, chain, offset }) = alignment {
-                player.relate(Clock::Run { connection, run }, Clock::Canonical { chain }, offset);
+            if let Some(Alignment { run, chain, epoch, offset }) = alignment {
+                player.relate(Clock::Run { connection, run }, Clock::Canonical { chain, epoch }, offset);
             }
         }
     }

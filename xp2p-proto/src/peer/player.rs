@@ -2,7 +2,8 @@
 //!
 //! The origin sends as it likes: a group of pictures at once, then each frame as it is made. The scheduler plays further behind,
 //! so that others can help. To go from one to the other without a pause, frames of the origin are let out at a pace that falls
-//! back, a little slower than time, until they are as late as pieces are. What comes twice the [`Output`] passes over.
+//! back, a little slower than time, until they are as late as pieces are. What comes twice the [`Output`] passes over, and what is
+//! ahead it keeps back; here it is told when to jump rather than wait.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use crate::swarm::PieceInfo;
 use crate::swarm::constants::{RATE_STEP, START_BUFFER_MS};
 use crate::swarm::content::{Clock, Content, Frame, Output, Reader, StreamConfig};
 
-/// The scheduler plays as long as the last piece is not older than this: more than a stall that others may end.
+/// A source that has brought nothing for so long is given up for the other one: more than a stall that others may end.
 const PATIENCE: Duration = Duration::from_millis(1_500);
 /// Most frames of the origin that wait for their time.
 const MAX_HELD: usize = 4_096;
@@ -25,15 +26,10 @@ const MAX_HELD_BYTES: usize = 16 << 20;
 #[derive(Debug)]
 struct Run {
     clock: Clock,
-    config: StreamConfig,
     /// Time of its first frame, and when that is due.
     start: Option<(i64, Instant)>,
-    /// It is known how its time relates to that of pieces.
-    related: bool,
-    /// The player gets its frames.
-    used: bool,
-    /// Frames of it were left out: what follows does not continue them.
-    hole: bool,
+    /// It began while the scheduler played: its frames only fill in, and should not come earlier than pieces do.
+    late: bool,
 }
 
 /// Makes the player's stream.
@@ -48,8 +44,9 @@ pub(super) struct Player {
     held: VecDeque<(Instant, Frame)>,
     held_bytes: usize,
     last_due: Option<Instant>,
-    /// When the scheduler last played a piece.
+    /// When the scheduler last played a piece, and a frame of the origin last went out.
     played: Option<Instant>,
+    read: Option<Instant>,
     pub(super) unreadable: u64,
 }
 
@@ -64,6 +61,7 @@ impl Player {
             held_bytes: 0,
             last_due: None,
             played: None,
+            read: None,
             unreadable: 0,
         }
     }
@@ -75,21 +73,20 @@ impl Player {
             self.put(now, &frame);
         }
         self.output.begin(clock, config, true);
-        let config = config.clone();
-        self.run = Some(Run { clock, config, start: None, related: false, used: false, hole: false });
+        self.run = Some(Run { clock, start: None, late: !is_quiet(self.played, now) });
     }
 
     /// A frame of the origin.
     pub(super) fn origin_frame(&mut self, now: Instant, frame: Frame) {
         let Some(run) = &mut self.run else { return };
-        let first = self.last_due.is_none();
         let earliest = self.last_due.unwrap_or(now).max(now);
         let (start, since) = *run.start.get_or_insert((frame.time, earliest));
         // The first pictures at once, so that the player has something to begin with.
-        let ahead = if first || since <= now { START_BUFFER_MS } else { 0 };
-        let ms = (frame.time - start - ahead).max(0) as f64 / (1.0 - RATE_STEP);
+        let ms = (frame.time - start - START_BUFFER_MS).max(0) as f64 / (1.0 - RATE_STEP);
         let paced = since + Duration::from_millis(ms as u64);
-        let due = paced.min(now + self.target).max(self.last_due.unwrap_or(paced));
+        let latest = now + self.target;
+        let due = if run.late { latest } else { paced.min(latest) };
+        let due = due.max(self.last_due.unwrap_or(due));
         self.last_due = Some(due);
         self.held_bytes += frame.body.len();
         self.held.push_back((due, frame));
@@ -121,36 +118,28 @@ impl Player {
     }
 
     fn put(&mut self, now: Instant, frame: &Frame) {
-        let Some(run) = &mut self.run else { return };
-        let playing = self.played.is_some_and(|at| now.saturating_duration_since(at) <= PATIENCE);
-        if playing && !(run.used && run.related) {
-            // The scheduler does well without it. A keyframe from here would only make the player leave out what is about to come
-            // from there.
-            (run.used, run.hole) = (false, true);
-            return;
-        }
-        run.used = true;
-        if std::mem::take(&mut run.hole) {
-            self.output.begin(run.clock, &run.config, false);
+        let Some(run) = &self.run else { return };
+        self.read = Some(now);
+        if is_quiet(self.played, now) {
+            self.output.take_over(run.clock);
         }
         self.output.push(run.clock, frame);
     }
 
     /// Canonical time is `offset` ms more than that of `clock`.
     pub(super) fn relate(&mut self, clock: Clock, canonical: Clock, offset: i64) {
-        if let Some(run) = self.run.as_mut().filter(|r| r.clock == clock) {
-            run.related = true;
-            self.output.relate(clock, canonical, offset);
-        }
+        self.output.relate(clock, canonical, offset);
     }
 
-    /// The scheduler plays a verified piece of this chain.
-    pub(super) fn piece(&mut self, now: Instant, chain: u64, info: &PieceInfo, content: &Bytes) {
+    /// The scheduler plays a verified piece; `clock` is that of its epoch.
+    pub(super) fn piece(&mut self, now: Instant, clock: Clock, info: &PieceInfo, content: &Bytes) {
         self.played = Some(now);
         if self.reader.push(info, content).is_err() {
             self.unreadable += 1;
         }
-        let clock = Clock::Canonical { chain };
+        if is_quiet(self.read, now) {
+            self.output.take_over(clock);
+        }
         while let Some(content) = self.reader.poll() {
             match content {
                 Content::Segment { gap, config, .. } => self.output.begin(clock, &config, !gap),
@@ -168,4 +157,9 @@ impl Player {
     pub(super) fn skips(&self) -> u64 {
         self.output.skips()
     }
+}
+
+/// Whether a source that last brought something at `at` has brought nothing for long.
+fn is_quiet(at: Option<Instant>, now: Instant) -> bool {
+    at.is_none_or(|at| now.saturating_duration_since(at) > PATIENCE)
 }

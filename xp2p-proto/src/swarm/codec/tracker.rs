@@ -334,16 +334,15 @@ mod tests {
 
     fn any_to_tracker() -> impl Strategy<Value = ToTracker> {
         let misdeed = prop_oneof![Just(Misdeed::Silent), Just(Misdeed::Withholds), Just(Misdeed::Corrupt)];
-        let report = (any::<u8>(), any::<[u8; 8]>(), any::<[u8; 8]>(), any::<bool>(), any::<(u16, u16)>()).prop_map(
-            |(slots, spare, depth, origin_fed, (lag, ahead))| Report {
+        let report = (any::<u8>(), any::<[u8; 8]>(), any::<[u8; 8]>(), any::<bool>(), any::<(u16, u16)>())
+            .prop_map(|(slots, spare, depth, origin_fed, (lag, ahead))| Report {
                 slots,
                 spare,
                 depth,
                 origin_fed,
                 lag,
                 ahead,
-            },
-        );
+            });
         prop_oneof![
             (any_nat(), any::<u8>(), any::<bool>(), any_contact()).prop_map(
                 |(nat, slots, may_pull, contact)| ToTracker::Join { nat, slots, may_pull, contact }
