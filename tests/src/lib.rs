@@ -3,6 +3,8 @@
 pub mod app;
 pub mod local;
 pub mod media;
+pub mod packets;
+pub mod poisoner;
 pub mod processes;
 pub mod sim;
 pub mod swarm;

@@ -1,4 +1,4 @@
-//! Vectors of section 10, sharing a live stream.
+//! Vectors of section 15, sharing a live stream.
 
 use std::time::Instant;
 

@@ -9,7 +9,6 @@ mod event;
 mod frames;
 mod live;
 mod playback;
-mod registration;
 mod requests;
 mod session;
 mod talk;
@@ -31,7 +30,6 @@ pub use self::requests::{MAX_MESSAGES, MessageError};
 pub use self::talk::MAX_UNHEARD;
 
 use self::live::Feeds;
-use self::registration::{Registration, RegistrationNews};
 use self::session::{Load, Session};
 use crate::flv::Tag;
 use crate::info::{Capability, Rights, ServerAddr, Xp2pInfo};
@@ -39,6 +37,7 @@ use crate::keys::{PublicKey, Ticket, TicketNonce};
 use crate::link::{ConnId, Link, LinkConfig, LinkEvent, LinkStats, LostReason};
 use crate::live::PushError;
 use crate::machine::{Datagram, Machine, Transmit};
+use crate::registration::{Registrant, Registration, RegistrationNews};
 use crate::request::Quality;
 
 /// Application protocol that viewers speak to cameras.
@@ -256,8 +255,10 @@ impl Camera {
         if self.closing {
             return;
         }
-        for registration in &mut self.registrations {
-            registration.run(now, &mut self.link, &self.config, &mut self.rng);
+        for (index, registration) in self.registrations.iter_mut().enumerate() {
+            if let Some(registrant) = registrant(&mut self.config, index) {
+                registration.run(now, &mut self.link, &registrant, &mut self.rng);
+            }
         }
     }
 
@@ -290,8 +291,10 @@ impl Camera {
 
     fn handle_link_events(&mut self, now: Instant) {
         while let Some((conn, event)) = self.link.poll_event() {
-            if let Some(registration) = self.registrations.iter_mut().find(|r| r.owns(conn)) {
-                let news = registration.handle(now, &mut self.link, &mut self.config, &mut self.rng, event);
+            let owner = self.registrations.iter_mut().enumerate().find(|(_, r)| r.owns(conn));
+            if let Some((index, registration)) = owner {
+                let Some(mut registrant) = registrant(&mut self.config, index) else { continue };
+                let news = registration.handle(now, &mut self.link, &mut registrant, &mut self.rng, event);
                 news.into_iter().for_each(|n| self.registration_news(n));
             } else {
                 self.handle_session_event(now, conn, event);
@@ -350,6 +353,20 @@ impl Camera {
             }
         }
     }
+}
+
+/// What is said at server number `index` of the configuration.
+fn registrant(config: &mut CameraConfig, index: usize) -> Option<Registrant<'_>> {
+    let server = config.servers.get_mut(index)?;
+    Some(Registrant {
+        secret: &config.secret,
+        epoch: config.epoch,
+        product: &config.product,
+        name: &config.name,
+        key: &mut server.key,
+        addrs: &server.addrs,
+        app_key: server.app_key.as_ref(),
+    })
 }
 
 impl Machine for Camera {

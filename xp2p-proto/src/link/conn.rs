@@ -9,7 +9,7 @@ use noq_proto::crypto::rustls::HandshakeData;
 use noq_proto::n0_nat_traversal::Event as NatEvent;
 use noq_proto::{
     Connection, ConnectionError, Event, FourTuple, NetworkChangeHint, PathEvent, PathId, Side, StreamEvent,
-    TransportErrorCode,
+    TransportErrorCode, VarInt,
 };
 use rustls::pki_types::CertificateDer;
 
@@ -255,6 +255,14 @@ impl Conn {
             self.next_round = Some(now + pause);
         } else {
             self.next_round = None;
+        }
+    }
+
+    /// Closes the path through the server, if there is another one.
+    pub(super) fn drop_relay(&mut self, now: Instant) {
+        if self.relay_path && self.paths.has_direct() && !self.quic.is_closed() {
+            // Fails only if it is closed already, or the peer has just closed the other one.
+            let _ = self.quic.close_path(now, PathId::ZERO, VarInt::from_u32(0));
         }
     }
 

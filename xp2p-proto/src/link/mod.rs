@@ -454,6 +454,15 @@ impl Link {
         }
     }
 
+    /// Gives up the way through the server, so that nothing can go that way any more and nobody has to keep it open. Does
+    /// nothing without a direct path. Once is enough for both ends, but the other one must have a direct path, too.
+    pub fn drop_relay(&mut self, now: Instant, id: ConnId) {
+        if let Some(conn) = self.conn_mut(id) {
+            conn.drop_relay(now);
+            self.pump(now, id.index as usize);
+        }
+    }
+
     fn conn(&self, id: ConnId) -> Option<&Conn> {
         self.conns.get(id.index as usize)?.as_ref().filter(|c| c.id == id)
     }

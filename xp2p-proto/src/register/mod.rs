@@ -21,6 +21,9 @@ use crate::keys::{PublicKey, Ticket};
 /// Application protocol between cameras and servers.
 pub const SERVER_ALPN: &[u8] = b"xp2p-server/1";
 
+/// Product id under which members of swarms register: they are counted apart, and are no cameras to anybody.
+pub const PEER_PRODUCT: &str = "xp2p-peer";
+
 /// What signature and MAC begin with, so that neither can be taken for anything else.
 const CONTEXT: &[u8] = b"xp2p register v1\0";
 

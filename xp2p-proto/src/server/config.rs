@@ -6,6 +6,34 @@ use crate::keys::SecretKey;
 use crate::link::{ConnectError, Entropy};
 use crate::register::{Admission, AppKeys};
 use crate::server::relay::RelayConfig;
+use crate::swarm::Trust;
+
+/// Limits of the tracker of a [`Server`](super::Server).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrackingConfig {
+    /// Most streams at a time; 0: nothing is tracked. Default 1,000.
+    pub max_streams: usize,
+    /// Most members of one stream. Default 10,000.
+    pub max_members: usize,
+    /// Most bytes that wait for one member; one that does not take them is dropped. Default 256 KiB.
+    pub max_queued: usize,
+    /// Most messages per second from one member, and four times as many at once; more are dropped. Default 50.
+    pub message_rate: u32,
+    /// Who signs streams of which [`Server::set_signer`](super::Server::set_signer) says nothing. Default: a witness.
+    pub trust: Trust,
+}
+
+impl Default for TrackingConfig {
+    fn default() -> Self {
+        Self {
+            max_streams: 1_000,
+            max_members: 10_000,
+            max_queued: 256 * 1024,
+            message_rate: 50,
+            trust: Trust::Witness,
+        }
+    }
+}
 
 /// Configuration of a [`Server`](super::Server).
 #[derive(Debug, Clone)]
@@ -22,6 +50,10 @@ pub struct ServerConfig {
     pub relay: RelayConfig,
     /// Most cameras. Default 10,000.
     pub max_cameras: usize,
+    /// Most members of swarms, whatever they watch. Default 20,000.
+    pub max_peers: usize,
+    /// Limits of the tracker.
+    pub tracking: TrackingConfig,
     /// The address that the main socket listens on, as clients see it.
     pub local: SocketAddr,
     /// The second socket, for NAT diagnosis only (RFC 5780).
@@ -42,6 +74,8 @@ impl ServerConfig {
             app_keys: AppKeys::default(),
             relay: RelayConfig::default(),
             max_cameras: 10_000,
+            max_peers: 20_000,
+            tracking: TrackingConfig::default(),
             local,
             alternative: None,
             stun_rate: 1_000,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::keys::{PublicKey, Ticket};
+use crate::swarm::StreamId;
 
 /// News of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +45,19 @@ pub enum ServerEvent {
         /// Why.
         reason: String,
     },
+    /// Somebody watches a stream that nobody watched before, or its address has become known only now: a witness may begin.
+    StreamWanted {
+        /// The stream.
+        stream: StreamId,
+        /// Where it comes from. `None` if no member has given an address that its id follows from: any other could be that of
+        /// another stream.
+        url: Option<String>,
+    },
+    /// Nobody has watched a stream for a while.
+    StreamUnwanted {
+        /// The stream.
+        stream: StreamId,
+    },
 }
 
 /// Counters of a server.
@@ -51,6 +65,14 @@ pub enum ServerEvent {
 pub struct ServerStats {
     /// Cameras registered at present.
     pub cameras: usize,
+    /// Members of swarms registered at present.
+    pub peers: usize,
+    /// Streams tracked at present.
+    pub streams: usize,
+    /// Members that are in a swarm at present.
+    pub members: usize,
+    /// Messages of members that were dropped because there were too many, or made no sense.
+    pub tracker_drops: u64,
     /// Relay flows at present.
     pub flows: usize,
     /// QUIC connections at present.

@@ -1,7 +1,8 @@
-//! The machine: sorts datagrams, carries relayed ones, keeps registrations.
+//! The machine: sorts datagrams, carries relayed ones, keeps registrations and trackers.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
@@ -9,13 +10,15 @@ use rand_chacha::ChaCha12Rng;
 
 use super::config::{ServerConfig, ServerError};
 use super::event::{ServerEvent, ServerStats};
-use super::registrations::{Context, Registrations};
+use super::registrations::{Context, Registrations, TrackNews};
 use super::relay::{ForwardOutcome, OpenOutcome, Relay};
 use super::stun::StunResponder;
+use super::tracking::Tracking;
 use crate::keys::PublicKey;
-use crate::link::{Link, LinkConfig};
+use crate::link::{Link, LinkConfig, LinkEvent};
 use crate::machine::{Datagram, Machine, Transmit};
 use crate::register::SERVER_ALPN;
+use crate::swarm::{Batch, StreamId, TrackerStats, Trust};
 use crate::wire::{FORWARD_HEADER_LEN, Frame, Kind, OPEN_HEADER_LEN, forward_header};
 
 /// Most datagrams that wait to be sent; more are dropped and counted.
@@ -39,6 +42,8 @@ pub struct Server {
     link: Link,
     relay: Relay,
     registrations: Registrations,
+    tracking: Tracking,
+    track_news: Vec<TrackNews>,
     stun: StunResponder,
     rng: ChaCha12Rng,
     queue: VecDeque<Outgoing>,
@@ -57,7 +62,7 @@ impl Server {
     pub fn new(config: ServerConfig, now: Instant) -> Result<Self, ServerError> {
         let mut link = LinkConfig::new(config.secret.clone(), config.entropy.clone());
         link.accept = vec![SERVER_ALPN];
-        link.max_connections = config.max_cameras.saturating_mul(2).max(64);
+        link.max_connections = config.max_cameras.saturating_add(config.max_peers).saturating_mul(2).max(64);
         link.max_relay_flows = 0;
         link.report_addresses = true;
         link.pin_local_address = true;
@@ -70,6 +75,8 @@ impl Server {
             link: Link::new(link).map_err(ServerError::Link)?,
             relay: Relay::new(config.relay, config.entropy.rng("relay"), now),
             registrations: Registrations::default(),
+            tracking: Tracking::new(config.tracking, config.entropy.rng("tracking")),
+            track_news: Vec::new(),
             stun: StunResponder::new(config.stun_rate, now),
             rng: config.entropy.rng("server"),
             queue: VecDeque::new(),
@@ -91,6 +98,10 @@ impl Server {
         let relay = self.relay.stats();
         ServerStats {
             cameras: self.registrations.cameras(),
+            peers: self.registrations.peers(),
+            streams: self.tracking.streams(),
+            members: self.tracking.members(),
+            tracker_drops: self.tracking.drops(),
             flows: self.relay.flows(),
             connections: self.link.connections(),
             registered: self.registrations.registered,
@@ -102,6 +113,28 @@ impl Server {
             stun_drops: self.stun.drops(),
             ..self.stats
         }
+    }
+
+    /// Numbers of the tracker of a stream; `None` if nobody watches it.
+    pub fn swarm_stats(&self, stream: &StreamId) -> Option<TrackerStats> {
+        Some(self.tracking.tracker(stream)?.stats())
+    }
+
+    /// Says who signs a stream, by which keys, and what that is worth; no keys: nobody at present. Members learn it at once.
+    /// Returns false if there are too many streams to remember it.
+    pub fn set_signer(&mut self, _now: Instant, stream: StreamId, trust: Trust, keys: &[PublicKey]) -> bool {
+        self.tracking.set_signer(&mut self.link, stream, trust, keys)
+    }
+
+    /// Forgets who signs a stream.
+    pub fn forget_signer(&mut self, _now: Instant, stream: StreamId) {
+        self.tracking.forget_signer(&mut self.link, stream);
+    }
+
+    /// Takes in a digest batch of a signer in this process, such as a witness. Batches of a stream that
+    /// nobody watches are kept for a moment if it is known who signs it.
+    pub fn handle_batch(&mut self, now: Instant, stream: StreamId, batch: Arc<Batch>) {
+        self.tracking.handle_batch(now, &mut self.link, stream, batch);
     }
 
     /// Takes no new flows any more, so that the server can be stopped once the present ones are gone.
@@ -195,12 +228,24 @@ impl Server {
             config: &self.config,
             rng: &mut self.rng,
             events: &mut self.events,
+            track: &mut self.track_news,
         };
         act(&mut self.registrations, &mut context);
+        for news in std::mem::take(&mut self.track_news) {
+            self.tracking.handle_news(now, &mut self.link, news, &mut self.events);
+        }
     }
 
     fn handle_link_events(&mut self, now: Instant) {
         while let Some((conn, event)) = self.link.poll_event() {
+            let stream = match event {
+                LinkEvent::Readable(s) | LinkEvent::Writable(s) | LinkEvent::Stopped(s, _) => Some(s),
+                _ => None,
+            };
+            if stream.is_some_and(|s| self.tracking.owns(conn, s)) {
+                self.tracking.handle(now, &mut self.link, conn, event, &mut self.events);
+                continue;
+            }
             self.with_registrations(now, |registrations, context| registrations.handle(context, conn, event));
         }
         if self.registrations.is_empty() {
@@ -243,6 +288,7 @@ impl Machine for Server {
             self.next_check = None;
             self.with_registrations(now, Registrations::check);
         }
+        self.tracking.handle_timeout(now, &mut self.link, &mut self.events);
         self.handle_link_events(now);
     }
 
@@ -282,7 +328,10 @@ impl Machine for Server {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        [self.link.poll_timeout(), self.relay.poll_timeout(), self.next_check].into_iter().flatten().min()
+        [self.link.poll_timeout(), self.relay.poll_timeout(), self.next_check, self.tracking.next()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn set_wall_clock(&mut self, _now: Instant, _unix: Duration) {}

@@ -1,4 +1,5 @@
-//! The server: brings viewers to cameras, and carries their packets until they reach each other directly.
+//! The server: brings viewers to cameras and members of swarms to each other, and carries their packets until they reach each
+//! other directly.
 //!
 //! A [`Server`] is driven as [`Machine`](crate::machine::Machine) says. Nothing that it holds needs to survive a
 //! restart: cameras register again within seconds, and sessions that are direct do not notice.
@@ -11,7 +12,8 @@ mod machine;
 mod registrations;
 pub mod relay;
 mod stun;
+mod tracking;
 
-pub use self::config::{ServerConfig, ServerError};
+pub use self::config::{ServerConfig, ServerError, TrackingConfig};
 pub use self::event::{ServerEvent, ServerStats};
 pub use self::machine::Server;

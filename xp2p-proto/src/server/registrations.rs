@@ -1,4 +1,4 @@
-//! The cameras that are registered here, and those who try.
+//! The cameras and the members of swarms that are registered here, and those who try.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use super::relay::Relay;
 use crate::keys::{PublicKey, Ticket};
 use crate::link::stream::{ReadEnd, read, stop, write};
 use crate::link::{ConnId, Dir, Link, LinkEvent, StreamId};
-use crate::register::{RefuseCode, RegisterServer, Registered, ServerOutcome};
+use crate::register::{PEER_PRODUCT, RefuseCode, RegisterServer, Registered, ServerOutcome};
 
 /// A connection that has not registered after this long is closed.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,6 +29,17 @@ struct Client {
     since: Instant,
     exchange: Option<(StreamId, RegisterServer)>,
     camera: Option<(Ticket, SocketAddr)>,
+    /// A member of a swarm, not a camera.
+    is_peer: bool,
+}
+
+/// What the tracker has to know of a connection.
+#[derive(Debug)]
+pub(super) enum TrackNews {
+    /// Its holder, who is registered, has opened a stream for a tracker.
+    Opened { conn: ConnId, peer: PublicKey, stream: StreamId },
+    /// It is gone.
+    Gone(ConnId),
 }
 
 /// All connections of cameras.
@@ -36,6 +47,8 @@ struct Client {
 pub(super) struct Registrations {
     clients: BTreeMap<ConnId, Client>,
     by_ticket: BTreeMap<Ticket, ConnId>,
+    /// How many of them are members of swarms.
+    peers: usize,
     pub(super) registered: u64,
     pub(super) refused: u64,
 }
@@ -48,11 +61,16 @@ pub(super) struct Context<'a> {
     pub(super) config: &'a ServerConfig,
     pub(super) rng: &'a mut ChaCha12Rng,
     pub(super) events: &'a mut VecDeque<ServerEvent>,
+    pub(super) track: &'a mut Vec<TrackNews>,
 }
 
 impl Registrations {
     pub(super) fn cameras(&self) -> usize {
-        self.by_ticket.len()
+        self.by_ticket.len().saturating_sub(self.peers)
+    }
+
+    pub(super) fn peers(&self) -> usize {
+        self.peers
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -62,7 +80,10 @@ impl Registrations {
     pub(super) fn handle(&mut self, context: &mut Context<'_>, conn: ConnId, event: LinkEvent) {
         match event {
             LinkEvent::Connected { peer, .. } => {
-                self.clients.insert(conn, Client { peer, since: context.now, exchange: None, camera: None });
+                self.clients.insert(
+                    conn,
+                    Client { peer, since: context.now, exchange: None, camera: None, is_peer: false },
+                );
             }
             LinkEvent::Lost(reason) => self.forget(context, conn, &reason.to_string()),
             LinkEvent::Opened(Dir::Bi) => {
@@ -84,11 +105,16 @@ impl Registrations {
 
     fn forget(&mut self, context: &mut Context<'_>, conn: ConnId, reason: &str) {
         let Some(client) = self.clients.remove(&conn) else { return };
+        context.track.push(TrackNews::Gone(conn));
         let Some((ticket, _)) = client.camera else { return };
         // The camera may have registered again on a new connection before the old one was missed.
         if self.by_ticket.get(&ticket) == Some(&conn) {
             self.by_ticket.remove(&ticket);
             context.relay.remove_camera(context.now, &ticket);
+            if client.is_peer {
+                self.peers = self.peers.saturating_sub(1);
+                return;
+            }
             context.events.push_back(ServerEvent::CameraGone { ticket, reason: reason.to_owned() });
         }
     }
@@ -96,6 +122,10 @@ impl Registrations {
     fn opened(&mut self, context: &mut Context<'_>, conn: ConnId, stream: StreamId) {
         let Some(client) = self.clients.get_mut(&conn) else { return };
         let Some(addr) = context.link.remote_address(conn) else { return };
+        if client.camera.is_some() {
+            context.track.push(TrackNews::Opened { conn, peer: client.peer, stream });
+            return;
+        }
         if client.exchange.is_some() {
             if let Some(quic) = context.link.quic(conn) {
                 stop(quic, stream, CLOSE_OK);
@@ -115,7 +145,7 @@ impl Registrations {
     }
 
     fn receive(&mut self, context: &mut Context<'_>, conn: ConnId, stream: StreamId) {
-        let cameras = self.cameras();
+        let (cameras, peers) = (self.cameras(), self.peers);
         let Some(client) = self.clients.get_mut(&conn) else { return };
         let Some((_, exchange)) = client.exchange.as_mut().filter(|(id, _)| *id == stream) else { return };
         let Some(quic) = context.link.quic(conn) else { return };
@@ -140,7 +170,13 @@ impl Registrations {
                 }
                 ServerOutcome::Accepted { ticket, product, name } => {
                     let known = self.by_ticket.contains_key(&ticket);
-                    if !known && cameras >= context.config.max_cameras {
+                    let is_peer = product == PEER_PRODUCT;
+                    let full = if is_peer {
+                        peers >= context.config.max_peers
+                    } else {
+                        cameras >= context.config.max_cameras
+                    };
+                    if !known && full {
                         let reply = RegisterServer::refusal(RefuseCode::ServerFull);
                         let _ = write(quic, stream, &mut [Bytes::from(reply)]);
                         failed = Some("the server is full".to_owned());
@@ -157,18 +193,20 @@ impl Registrations {
                         let _ = write(quic, stream, &mut [Bytes::from(reply)]);
                     }
                     client.camera = Some((ticket, addr));
+                    client.is_peer = is_peer;
+                    let key = client.peer;
                     let old = self.by_ticket.insert(ticket, conn);
                     context.relay.set_camera(context.now, ticket, addr);
                     self.registered += 1;
-                    context.events.push_back(ServerEvent::CameraRegistered {
-                        ticket,
-                        key: client.peer,
-                        product,
-                        name,
-                        addr,
-                    });
+                    self.peers += usize::from(is_peer);
+                    if !is_peer {
+                        let event = ServerEvent::CameraRegistered { ticket, key, product, name, addr };
+                        context.events.push_back(event);
+                    }
                     if let Some(old) = old.filter(|old| *old != conn) {
-                        self.clients.remove(&old);
+                        let was_peer = self.clients.remove(&old).is_some_and(|c| c.is_peer);
+                        self.peers -= usize::from(was_peer).min(self.peers);
+                        context.track.push(TrackNews::Gone(old));
                         context.link.close(context.now, old, CLOSE_OK, "registered again");
                     }
                     return;
@@ -203,6 +241,9 @@ impl Registrations {
                     {
                         *addr = new;
                         context.relay.set_camera(context.now, *ticket, new);
+                        if client.is_peer {
+                            continue;
+                        }
                         context.events.push_back(ServerEvent::CameraMoved { ticket: *ticket, addr: new });
                     }
                 }
@@ -219,5 +260,6 @@ impl Registrations {
             link.close(now, conn, CLOSE_OK, reason);
         }
         self.by_ticket.clear();
+        self.peers = 0;
     }
 }

@@ -1,4 +1,4 @@
-//! The registration at one server: kept up for as long as the camera runs.
+//! The registration at one server: kept up for as long as the machine runs, be it a camera or a member of a swarm.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -7,11 +7,10 @@ use bytes::Bytes;
 use rand_chacha::ChaCha12Rng;
 use rand_core::Rng;
 
-use super::config::CameraConfig;
-use crate::keys::PublicKey;
+use crate::keys::{PublicKey, SecretKey};
 use crate::link::stream::{ReadEnd, end, read, write};
 use crate::link::{ConnId, Dir, Link, LinkEvent, StreamId};
-use crate::register::{ClientOutcome, RegisterClient, SERVER_ALPN};
+use crate::register::{AppKey, ClientOutcome, RegisterClient, SERVER_ALPN};
 
 /// First pause after a lost connection; doubles up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -22,9 +21,27 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 /// An attempt that has not registered after this long is given up.
 const ATTEMPT: Duration = Duration::from_secs(6);
 
+/// Close code: nothing is wrong.
+const CLOSE_OK: u32 = 0;
+/// Close code: the machine stops.
+const CLOSE_SHUTDOWN: u32 = 1;
+
+/// Who registers, and where.
+#[derive(Debug)]
+pub(crate) struct Registrant<'a> {
+    pub(crate) secret: &'a SecretKey,
+    pub(crate) epoch: u32,
+    pub(crate) product: &'a str,
+    pub(crate) name: &'a str,
+    /// The server's key; the first one that it shows is put here if there is none.
+    pub(crate) key: &'a mut Option<PublicKey>,
+    pub(crate) addrs: &'a [SocketAddr],
+    pub(crate) app_key: Option<&'a AppKey>,
+}
+
 /// What happened to a registration.
 #[derive(Debug)]
-pub(super) enum RegistrationNews {
+pub(crate) enum RegistrationNews {
     ServerKey { server: usize, key: PublicKey },
     Registered { server: usize, observed: SocketAddr },
     Lost { server: usize, reason: String },
@@ -42,7 +59,7 @@ struct Attempt {
 
 /// One server of the configuration.
 #[derive(Debug)]
-pub(super) struct Registration {
+pub(crate) struct Registration {
     server: usize,
     attempt: Option<Attempt>,
     retry_at: Option<Instant>,
@@ -56,7 +73,7 @@ pub(super) struct Registration {
 }
 
 impl Registration {
-    pub(super) fn new(server: usize, now: Instant) -> Self {
+    pub(crate) fn new(server: usize, now: Instant) -> Self {
         Self {
             server,
             attempt: None,
@@ -68,12 +85,17 @@ impl Registration {
         }
     }
 
-    pub(super) fn owns(&self, conn: ConnId) -> bool {
+    pub(crate) fn owns(&self, conn: ConnId) -> bool {
         self.attempt.as_ref().is_some_and(|a| a.conn == conn)
     }
 
+    /// The connection to the server, once it has registered us.
+    pub(crate) fn registered(&self) -> Option<ConnId> {
+        self.attempt.as_ref().filter(|a| a.until.is_none()).map(|a| a.conn)
+    }
+
     /// When [`run`](Self::run) is due.
-    pub(super) fn next(&self, closing: bool) -> Option<Instant> {
+    pub(crate) fn next(&self, closing: bool) -> Option<Instant> {
         if closing {
             return None;
         }
@@ -84,7 +106,7 @@ impl Registration {
     }
 
     /// Tries at once if it was waiting.
-    pub(super) fn hurry(&mut self, now: Instant) {
+    pub(crate) fn hurry(&mut self, now: Instant) {
         if self.attempt.is_none() {
             self.retry_at = Some(now);
             self.pause = FIRST_PAUSE;
@@ -92,7 +114,7 @@ impl Registration {
     }
 
     /// Registers anew because the network has changed; the flows of viewers stay.
-    pub(super) fn renew(&mut self, now: Instant, link: &mut Link) {
+    pub(crate) fn renew(&mut self, now: Instant, link: &mut Link) {
         if let Some(attempt) = self.attempt.take() {
             self.close_old(now, link);
             self.old = Some(attempt.conn);
@@ -102,37 +124,37 @@ impl Registration {
 
     fn close_old(&mut self, now: Instant, link: &mut Link) {
         if let Some(old) = self.old.take() {
-            link.close(now, old, super::CLOSE_OK, "registered anew");
+            link.close(now, old, CLOSE_OK, "registered anew");
         }
     }
 
     /// Registers anew under another ticket; what came by the old one ends.
-    pub(super) fn restart(&mut self, now: Instant, link: &mut Link) {
+    pub(crate) fn restart(&mut self, now: Instant, link: &mut Link) {
         if let Some(attempt) = self.attempt.take() {
-            link.close(now, attempt.conn, super::CLOSE_OK, "registering anew");
+            link.close(now, attempt.conn, CLOSE_OK, "registering anew");
         }
         self.hurry(now);
     }
 
-    pub(super) fn stop(&mut self, now: Instant, link: &mut Link) {
+    pub(crate) fn stop(&mut self, now: Instant, link: &mut Link) {
         self.close_old(now, link);
         if let Some(attempt) = self.attempt.take() {
-            link.close(now, attempt.conn, super::CLOSE_SHUTDOWN, "the camera stops");
+            link.close(now, attempt.conn, CLOSE_SHUTDOWN, "it stops");
         }
         self.retry_at = None;
     }
 
     /// Starts an attempt if one is due, gives one up that takes too long.
-    pub(super) fn run(
+    pub(crate) fn run(
         &mut self,
         now: Instant,
         link: &mut Link,
-        config: &CameraConfig,
+        registrant: &Registrant<'_>,
         rng: &mut ChaCha12Rng,
     ) {
         if let Some(attempt) = &self.attempt {
             if attempt.until.is_some_and(|at| at <= now) {
-                link.close(now, attempt.conn, super::CLOSE_OK, "no answer");
+                link.close(now, attempt.conn, CLOSE_OK, "no answer");
                 self.attempt = None;
                 self.back_off(now, rng);
             }
@@ -142,14 +164,12 @@ impl Registration {
             return;
         }
         self.retry_at = None;
-        let Some(server) = config.servers.get(self.server) else { return };
         // Without an address there is nothing to do until one is told.
-        if server.addrs.is_empty() {
+        let Some(&addr) = registrant.addrs.get(self.next_addr % registrant.addrs.len().max(1)) else {
             return;
-        }
-        let addr = server.addrs[self.next_addr % server.addrs.len()]; // not empty, so the index is inside
+        };
         self.next_addr = self.next_addr.wrapping_add(1);
-        match link.connect_server(now, server.key, addr, SERVER_ALPN) {
+        match link.connect_server(now, *registrant.key, addr, SERVER_ALPN) {
             Ok(conn) => {
                 self.attempt = Some(Attempt { conn, addr, until: Some(now + ATTEMPT), exchange: None });
             }
@@ -165,11 +185,11 @@ impl Registration {
     }
 
     /// Handles what happens on the connection to the server.
-    pub(super) fn handle(
+    pub(crate) fn handle(
         &mut self,
         now: Instant,
         link: &mut Link,
-        config: &mut CameraConfig,
+        registrant: &mut Registrant<'_>,
         rng: &mut ChaCha12Rng,
         event: LinkEvent,
     ) -> Vec<RegistrationNews> {
@@ -177,13 +197,11 @@ impl Registration {
         match event {
             LinkEvent::Connected { peer, .. } => {
                 let mut news = Vec::new();
-                if let Some(known) = config.servers.get_mut(server)
-                    && known.key.is_none()
-                {
-                    known.key = Some(peer);
+                if registrant.key.is_none() {
+                    *registrant.key = Some(peer);
                     news.push(RegistrationNews::ServerKey { server, key: peer });
                 }
-                self.begin(link, config, peer);
+                self.begin(link, registrant, peer);
                 news
             }
             LinkEvent::Lost(reason) => {
@@ -196,19 +214,17 @@ impl Registration {
         }
     }
 
-    fn begin(&mut self, link: &mut Link, config: &CameraConfig, peer: PublicKey) {
-        let (Some(attempt), Some(server)) = (&mut self.attempt, config.servers.get(self.server)) else {
-            return;
-        };
+    fn begin(&mut self, link: &mut Link, registrant: &Registrant<'_>, peer: PublicKey) {
+        let Some(attempt) = &mut self.attempt else { return };
         let Some(quic) = link.quic(attempt.conn) else { return };
         let Some(stream) = quic.streams().open(Dir::Bi) else { return };
         let (client, hello) = RegisterClient::new(
-            config.secret.clone(),
-            config.epoch,
+            registrant.secret.clone(),
+            registrant.epoch,
             peer,
-            server.app_key.clone(),
-            &config.product,
-            &config.name,
+            registrant.app_key.cloned(),
+            registrant.product,
+            registrant.name,
         );
         // A new stream takes a message of 1 KiB at most whole.
         let _ = write(quic, stream, &mut [Bytes::from(hello)]);
@@ -258,7 +274,7 @@ impl Registration {
             attempt.until = None;
             self.pause = FIRST_PAUSE;
             if let Some(old) = self.old.take() {
-                link.close(now, old, super::CLOSE_OK, "registered anew");
+                link.close(now, old, CLOSE_OK, "registered anew");
             }
             if let Some(old) = self.relay.replace(attempt.addr)
                 && old != attempt.addr
@@ -274,7 +290,7 @@ impl Registration {
                 if let Some(quic) = link.quic(attempt.conn) {
                     end(quic, stream, None);
                 }
-                link.close(now, attempt.conn, super::CLOSE_OK, "registration failed");
+                link.close(now, attempt.conn, CLOSE_OK, "registration failed");
             }
             if refused.is_some() {
                 self.retry_at = Some(now + REFUSED_PAUSE);

@@ -1,0 +1,298 @@
+//! A member of a swarm that sends well-formed pieces with wrong content. It is written on the link, because a
+//! [`Peer`](xp2p_proto::peer::Peer) cannot be made to do that.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use xp2p_proto::keys::{PublicKey, SecretKey, Ticket, TicketNonce};
+use xp2p_proto::link::stream::{end, read, write};
+use xp2p_proto::link::{ConnId, Dir, Entropy, Link, LinkConfig, LinkEvent, PathKind, StreamId as QuicStream};
+use xp2p_proto::machine::{Datagram, Machine, Transmit};
+use xp2p_proto::peer::PEER_ALPN;
+use xp2p_proto::register::{ClientOutcome, PEER_PRODUCT, RegisterClient, SERVER_ALPN};
+use xp2p_proto::swarm::codec::Parsed;
+use xp2p_proto::swarm::{
+    HaveMap, LaneStatus, Message, NatClass, Path, PeerId, PieceHead, Report, Status, StreamId, ToTracker,
+};
+
+/// How often it lies.
+const TICK: Duration = Duration::from_millis(200);
+/// Bytes of a wrong piece.
+const WRONG: usize = 4_000;
+
+#[derive(Debug)]
+struct Victim {
+    control: QuicStream,
+    /// What came on each of its streams.
+    incoming: BTreeMap<QuicStream, BytesMut>,
+    subscribed: bool,
+}
+
+/// The poisoner.
+#[derive(Debug)]
+pub struct Poisoner {
+    secret: SecretKey,
+    server: SocketAddr,
+    stream: StreamId,
+    link: Link,
+    uplink: ConnId,
+    register: Option<(QuicStream, RegisterClient)>,
+    victims: BTreeMap<ConnId, Victim>,
+    newest: u64,
+    /// The stream to the tracker.
+    tracker: Option<QuicStream>,
+    next: Instant,
+    /// Wrong pieces sent so far.
+    pub sent: u64,
+}
+
+fn frame(body: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    let mut out = vec![0, 0];
+    body(&mut out);
+    let len = (out.len() - 2) as u16;
+    out[..2].copy_from_slice(&len.to_be_bytes());
+    out.into()
+}
+
+impl Poisoner {
+    /// One that begins at once.
+    pub fn new(
+        secret: SecretKey,
+        entropy: Entropy,
+        server: (SocketAddr, PublicKey),
+        stream: StreamId,
+        now: Instant,
+    ) -> Self {
+        let mut config = LinkConfig::new(secret.clone(), entropy);
+        config.accept = vec![PEER_ALPN];
+        let mut link = Link::new(config).expect("a link");
+        let uplink = link.connect_server(now, Some(server.1), server.0, SERVER_ALPN).expect("a connection");
+        Self {
+            secret,
+            server: server.0,
+            stream,
+            link,
+            uplink,
+            register: None,
+            victims: BTreeMap::new(),
+            newest: 0,
+            tracker: None,
+            next: now + TICK,
+            sent: 0,
+        }
+    }
+
+    fn id(&self) -> PeerId {
+        PeerId::of(&self.secret.public())
+    }
+
+    fn path(&self) -> Path {
+        Path::EMPTY.with(self.id()).expect("room")
+    }
+
+    fn handle_server(&mut self, now: Instant, event: LinkEvent) {
+        match event {
+            LinkEvent::Connected { peer, .. } => {
+                let quic = self.link.quic(self.uplink).expect("a connection");
+                let stream = quic.streams().open(Dir::Bi).expect("a stream");
+                let (client, hello) =
+                    RegisterClient::new(self.secret.clone(), 0, peer, None, PEER_PRODUCT, "");
+                write(quic, stream, &mut [hello.into()]);
+                self.register = Some((stream, client));
+            }
+            LinkEvent::Readable(stream) => {
+                let Some((own, client)) = &mut self.register else { return };
+                let Some(quic) = self.link.quic(self.uplink) else { return };
+                let mut data = Vec::new();
+                read(quic, stream, usize::MAX, |chunk| data.extend_from_slice(&chunk));
+                if *own != stream {
+                    return;
+                }
+                for outcome in client.receive(&data).expect("a server in its senses") {
+                    match outcome {
+                        ClientOutcome::Send(bytes) => {
+                            let quic = self.link.quic(self.uplink).expect("a connection");
+                            write(quic, stream, &mut [bytes.into()]);
+                        }
+                        ClientOutcome::Registered { observed, .. } => {
+                            self.link.set_relay_server(self.server, true);
+                            self.link.add_observed_address(now, observed);
+                            self.join();
+                            return;
+                        }
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn join(&mut self) {
+        let key = self.secret.public();
+        let ticket = Ticket::new(&key, &TicketNonce::of_epoch(&self.secret, 0));
+        let contact = [&[1][..], key.as_bytes(), ticket.as_bytes()].concat();
+        let hello = frame(|out| {
+            out.extend_from_slice(&[1, 1]);
+            out.extend_from_slice(self.stream.as_bytes());
+        });
+        // It must not be elected: that it does not read the origin is another story.
+        let join =
+            ToTracker::Join { nat: NatClass::Public, slots: 90, may_pull: false, contact: contact.into() };
+        let quic = self.link.quic(self.uplink).expect("a connection");
+        let stream = quic.streams().open(Dir::Bi).expect("a stream");
+        write(quic, stream, &mut [hello, frame(|out| join.encode(out))]);
+        self.tracker = Some(stream);
+        self.report();
+    }
+
+    /// To the tracker it says the same.
+    fn report(&mut self) {
+        let report = Report { slots: 90, spare: [90; 8], depth: [1; 8], origin_fed: true, lag: 50, ahead: 0 };
+        if let (Some(stream), Some(quic)) = (self.tracker, self.link.quic(self.uplink)) {
+            write(quic, stream, &mut [frame(|out| ToTracker::Report(report).encode(out))]);
+        }
+    }
+
+    fn say(&mut self, conn: ConnId, message: &Message) {
+        let Some(victim) = self.victims.get(&conn) else { return };
+        if let Some(quic) = self.link.quic(conn) {
+            write(quic, victim.control, &mut [frame(|out| message.encode(out))]);
+        }
+    }
+
+    /// It has everything, is next to the origin and has room for all.
+    fn lie(&mut self, conn: ConnId) {
+        let lane = LaneStatus { lag: 1, depth: 1, spare: 90, min_value: 0 };
+        let have = HaveMap::from_parts(self.newest + 3, u128::MAX);
+        let status = Status { have, batch: 0, backlog: 0, origin_fed: true, lanes: [lane; 8] };
+        self.say(conn, &Message::Status(Box::new(status)));
+    }
+
+    fn poison(&mut self, conn: ConnId, no: u64, pushed: bool) {
+        let head = PieceHead { no, pushed, path: self.path() };
+        let Some(quic) = self.link.quic(conn) else { return };
+        let Some(stream) = quic.streams().open(Dir::Uni) else { return };
+        let mut first = vec![2];
+        head.encode(&mut first);
+        write(quic, stream, &mut [first.into(), Bytes::from(vec![no as u8; WRONG])]);
+        end(quic, stream, None);
+        self.sent += 1;
+    }
+
+    fn handle_peer(&mut self, now: Instant, conn: ConnId, event: LinkEvent) {
+        match event {
+            LinkEvent::Connected { .. } => self.link.seek_direct(now, conn),
+            LinkEvent::Path(PathKind::Direct) => {
+                let Some(quic) = self.link.quic(conn) else { return };
+                let control = quic.streams().open(Dir::Uni).expect("a stream");
+                let head = [&[1][..], self.stream.as_bytes()].concat();
+                write(quic, control, &mut [head.into()]);
+                self.victims.insert(conn, Victim { control, incoming: BTreeMap::new(), subscribed: false });
+                self.lie(conn);
+            }
+            LinkEvent::Lost(_) => {
+                self.victims.remove(&conn);
+            }
+            LinkEvent::Opened(Dir::Uni) => {
+                while let Some(stream) = self.link.quic(conn).and_then(|q| q.streams().accept(Dir::Uni)) {
+                    self.listen(conn, stream);
+                }
+            }
+            LinkEvent::Readable(stream) => self.listen(conn, stream),
+            _ => {}
+        }
+    }
+
+    fn listen(&mut self, conn: ConnId, stream: QuicStream) {
+        let Some(quic) = self.link.quic(conn) else { return };
+        let Some(victim) = self.victims.get_mut(&conn) else { return };
+        let buffer = victim.incoming.entry(stream).or_default();
+        read(quic, stream, usize::MAX, |chunk| buffer.extend_from_slice(&chunk));
+        let mut messages = Vec::new();
+        let mut at = 17;
+        while buffer.first() == Some(&1) && buffer.len() >= at + 2 {
+            let len = usize::from(u16::from_be_bytes([buffer[at], buffer[at + 1]]));
+            if buffer.len() < at + 2 + len {
+                break;
+            }
+            messages.push(Bytes::copy_from_slice(&buffer[at + 2..at + 2 + len]));
+            at += 2 + len;
+        }
+        if !messages.is_empty() {
+            let rest = buffer.split_off(at);
+            buffer.truncate(17);
+            buffer.extend_from_slice(&rest);
+        }
+        for message in messages {
+            match Parsed::parse(&message) {
+                Ok(Parsed::Message(Message::Status(status))) => {
+                    self.newest = self.newest.max(status.have.end());
+                }
+                Ok(Parsed::Message(Message::Subscribe { lane, .. })) => {
+                    self.say(conn, &Message::Accept { lane, path: self.path() });
+                    if let Some(victim) = self.victims.get_mut(&conn) {
+                        victim.subscribed = true;
+                    }
+                }
+                Ok(Parsed::Message(Message::Request { piece, .. })) => self.poison(conn, piece, false),
+                _ => {}
+            }
+        }
+    }
+
+    fn turn(&mut self, now: Instant) {
+        while let Some((conn, event)) = self.link.poll_event() {
+            if conn == self.uplink {
+                self.handle_server(now, event);
+            } else {
+                self.handle_peer(now, conn, event);
+            }
+        }
+    }
+}
+
+impl Machine for Poisoner {
+    type Event = ();
+
+    fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
+        self.link.handle_datagram(now, datagram);
+        self.turn(now);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.link.handle_timeout(now);
+        self.turn(now);
+        if self.next <= now {
+            self.next = now + TICK;
+            self.report();
+            let victims: Vec<_> = self.victims.iter().map(|(c, v)| (*c, v.subscribed)).collect();
+            for (conn, subscribed) in victims {
+                self.lie(conn);
+                if subscribed {
+                    (0..2).for_each(|i| self.poison(conn, self.newest + i, true));
+                }
+            }
+        }
+    }
+
+    fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<Transmit> {
+        self.link.poll_transmit(now, buf)
+    }
+
+    fn poll_event(&mut self) -> Option<()> {
+        None
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        [self.link.poll_timeout(), Some(self.next)].into_iter().flatten().min()
+    }
+
+    fn set_wall_clock(&mut self, _now: Instant, _unix: Duration) {}
+
+    fn set_local_addresses(&mut self, now: Instant, addrs: &[SocketAddr]) {
+        self.link.set_local_addresses(now, addrs);
+    }
+}
