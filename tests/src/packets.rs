@@ -318,19 +318,21 @@ impl Swarm {
         }
         let Some(witness) = &mut self.witness else { return };
         witness.canonical.handle_timeout(now);
-        let mut batches = Vec::new();
+        let (mut batches, mut pieces) = (Vec::new(), Vec::new());
         while let Some(item) = witness.canonical.poll() {
             witness.cutter.push(&item);
             while let Some(piece) = witness.cutter.poll() {
-                witness.signer.push(now, &piece);
+                let info = witness.signer.push(now, &piece);
+                pieces.extend(info.map(|info| (info.no, piece.content)));
             }
         }
         while let Some(batch) = witness.signer.poll(now) {
             batches.push(batch);
         }
-        if !batches.is_empty() {
+        if !batches.is_empty() || !pieces.is_empty() {
             let stream = self.stream;
             self.sim.with(self.server, |server, now| {
+                pieces.into_iter().for_each(|(no, content)| server.handle_piece(now, stream, no, content));
                 batches.into_iter().for_each(|batch| server.handle_batch(now, stream, batch));
             });
         }

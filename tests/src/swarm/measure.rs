@@ -83,6 +83,8 @@ pub struct Shape {
     pub children: f64,
     /// Room for children.
     pub slots: f64,
+    /// What the uplinks of all honest members carry, as a multiple of what all members need.
+    pub uplink: f64,
     /// Substreams that two parents feed, per viewer.
     pub double_fed: f64,
 }

@@ -38,32 +38,43 @@ pub(crate) struct Traits {
     pub(crate) seed: [u8; 32],
 }
 
+/// How finely uplinks are graded.
+const SAMPLES: usize = 4096;
+
 /// Draws viewers.
 #[derive(Debug)]
 pub(crate) struct Population {
     seed: u64,
-    /// Logarithm of the middle uplink, such that the mean is as wished in spite of the limits.
-    mu: f64,
+    /// Uplinks in order, each as likely as the others.
+    uplinks: Vec<f64>,
 }
 
 impl Population {
     pub(crate) fn new(model: &Model, seed: u64) -> Self {
         let wanted = model.uplink_mean * model.rate as f64;
+        // The middle uplink is chosen such that the mean is as wished in spite of the limits.
         let (mut low, mut high) = (10.0_f64, 18.0_f64);
+        let draw = |mu| {
+            let mut random = Random::new(1, 1);
+            (0..SAMPLES).map(|_| draw_uplink(model, mu, &mut random)).collect::<Vec<f64>>()
+        };
         for _ in 0..40 {
             let mu = (low + high) / 2.0;
-            let mut random = Random::new(1, 1);
-            let mean = (0..4096).map(|_| draw_uplink(model, mu, &mut random)).sum::<f64>() / 4096.0;
+            let mean = draw(mu).iter().sum::<f64>() / SAMPLES as f64;
             if mean < wanted { low = mu } else { high = mu }
         }
-        Self { seed, mu: low }
+        let mut uplinks = draw(low);
+        uplinks.sort_by(f64::total_cmp);
+        Self { seed, uplinks }
     }
 
-    /// The viewer of this number. `characters` are stratified, so that few viewers have the right parts, too.
+    /// The viewer of this number. Characters and uplinks are stratified, so that few viewers have the right parts and the
+    /// right mean, too: what a crowd can do hangs on the few large uplinks in it.
     pub(crate) fn draw(&self, model: &Model, number: u32) -> Traits {
         let mut random = Random::new(self.seed, 0x1000_0000 + u64::from(number));
         // Golden-ratio steps from a random start: any run of numbers holds each kind in its part.
-        let start = Random::new(self.seed, 3).unit();
+        let mut starts = Random::new(self.seed, 3);
+        let (start, other_start) = (starts.unit(), starts.unit());
         let place = (start + f64::from(number) * 0.618_033_988_749_895).fract();
         let (a, b, c) = (model.freeloaders, model.poisoners, model.liars);
         let character = if place < a {
@@ -76,7 +87,9 @@ impl Population {
             Character::Honest
         };
         let region = pick(&model.regions, random.unit());
-        let uplink = draw_uplink(model, self.mu, &mut random);
+        // Another irrational step, so that uplink and character have nothing to do with each other.
+        let rank = (other_start + f64::from(number) * 0.754_877_666_246_693).fract();
+        let uplink = self.uplinks[(rank * SAMPLES as f64) as usize];
         let nat = Model::NATS[pick(&model.nats, random.unit())];
         let limited = random.chance(model.limited);
         Traits {

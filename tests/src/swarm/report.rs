@@ -277,6 +277,7 @@ impl Report {
             lanes_fed: mean(|s| s.lanes_fed),
             children: mean(|s| s.children),
             slots: mean(|s| s.slots),
+            uplink: mean(|s| s.uplink),
             double_fed: mean(|s| s.double_fed),
         }
     }
@@ -438,7 +439,7 @@ impl Report {
         line(
             &mut out,
             format!(
-                "shape: depth {:.1} (max {:.1}), lag {:.0} ms, backlog {:.0} ms (p95 {:.0}), {:.1} neighbours, {:.1} parents, {:.2} lanes fed, {:.2} fed twice, {:.1} of {:.1} slots used",
+                "shape: depth {:.1} (max {:.1}), lag {:.0} ms, backlog {:.0} ms (p95 {:.0}), {:.1} neighbours, {:.1} parents, {:.2} lanes fed, {:.2} fed twice, {:.1} of {:.1} slots used, uplink {:.2} x",
                 shape.depth,
                 shape.depth_max,
                 shape.lag_ms,
@@ -449,7 +450,8 @@ impl Report {
                 shape.lanes_fed,
                 shape.double_fed,
                 shape.children,
-                shape.slots
+                shape.slots,
+                shape.uplink
             ),
         );
         line(

@@ -49,6 +49,7 @@ pub(crate) fn to_tracker_len(message: &ToTracker) -> u64 {
         ToTracker::Bad { piece, .. } => 10 + NUMBER * u64::from(piece.is_some()),
         ToTracker::More { .. } | ToTracker::Origin { .. } => 1,
         ToTracker::RequestBatch { .. } => NUMBER,
+        ToTracker::Fill { .. } => 2 * NUMBER,
         ToTracker::Rescue | ToTracker::Pong | ToTracker::Leave => 0,
     }
 }
@@ -60,6 +61,7 @@ pub(crate) fn from_tracker_len(message: &FromTracker) -> u64 {
         FromTracker::Candidates(candidates) => candidates_len(candidates),
         FromTracker::Batch(batch) => batch_len(batch),
         FromTracker::Lease { .. } => 1,
+        FromTracker::Fill { .. } => 2 * NUMBER,
         FromTracker::Edge(_) => 6,
         FromTracker::Elect | FromTracker::Demote | FromTracker::Ping | FromTracker::Excluded => 0,
     }

@@ -85,6 +85,11 @@ enum Flight {
         epoch: u32,
         number: u32,
     },
+    /// A piece that the server, which signs the stream, has kept.
+    Filled {
+        to: u32,
+        no: u32,
+    },
     ToTracker {
         from: u32,
         message: ToTracker,
@@ -582,6 +587,10 @@ impl World {
                     self.with(to, |m, now| m.handle_batch(now, batch));
                 }
             }
+            Flight::Filled { to, no } => {
+                let cut = self.stream.pieces[no as usize];
+                self.with(to, |m, now| m.handle_filled_piece(now, cut.info.no, cut.payload()));
+            }
             Flight::ToTracker { from, message } => {
                 let peer = &self.peers[from as usize];
                 if self.tracker_away <= self.now && peer.tracked {
@@ -853,7 +862,7 @@ impl World {
         peer.origin_open = true;
         peer.origin_epoch += 1;
         peer.origin_next = u32::MAX;
-        let epoch = peer.origin_epoch;
+        let (epoch, counts) = (peer.origin_epoch, peer.counts());
         let at = now + setup + if away { 0 } else { peer.traits.origin_delay };
         self.queue.push(at, if away { Event::OriginRefused(i, epoch) } else { Event::Origin(i, epoch) });
         if self.config.source_signs() && !away {
@@ -863,7 +872,6 @@ impl World {
                 self.fly(at, Flight::OriginBatch { to: i, epoch, number });
             }
         }
-        let counts = self.peers[i as usize].counts();
         self.measure.origin(now, true, counts);
     }
 
@@ -1001,6 +1009,21 @@ impl World {
             let takes = travel(&self.config.model, peer.traits.to_tracker, 1, &mut self.luck);
             let at = (self.now + takes).max(peer.tracker_last[1]);
             peer.tracker_last[1] = at;
+            if let FromTracker::Fill { from, to } = &message {
+                // As fast as the downlink takes them.
+                let (from, to) = (*from as u32, (*to as u32).min(self.stream.pieces.len() as u32));
+                let mut sent = at;
+                for no in from..to {
+                    let len = u64::from(self.stream.pieces[no as usize].info.len);
+                    self.measure.present.origin_bytes += len;
+                    self.measure.present.origin_bytes_all += len;
+                    sent += super::model::transmission(
+                        self.config.model.on_wire(len),
+                        self.config.model.downlink,
+                    );
+                    self.fly(sent, Flight::Filled { to: i, no });
+                }
+            }
             self.fly(at, Flight::FromTracker { to: i, message });
         }
         self.tracker_wake = self.tracker.poll_timeout().map_or(Nanos::MAX, |at| self.nanos(at));
@@ -1243,6 +1266,9 @@ impl World {
         for i in &self.alive {
             let peer = &self.peers[*i as usize];
             let Some(member) = &peer.member else { continue };
+            if peer.honest() {
+                shape.uplink += peer.traits.uplink as f64;
+            }
             if !peer.honest() || peer.started.is_none() {
                 continue;
             }
@@ -1283,6 +1309,7 @@ impl World {
                 *mean /= playing;
             }
         }
+        shape.uplink /= (self.alive.len().max(1) as u64 * self.config.model.rate) as f64;
         self.measure.shapes.push(shape);
     }
 }

@@ -20,8 +20,9 @@ pub const MAX_PIECE_MS: u64 = 120;
 pub const MAX_BATCH_PIECES: usize = 64;
 /// Most bytes of a digest batch: its head, 64 pieces of at most 27 bytes, and a signature.
 pub const MAX_BATCH: usize = 2048;
-/// Time between two digest batches, unless one is full. Nothing is passed on before its digest, so the first step waits for half
-/// of it on average and the whole swarm with it. Half of the 250 ms that would do costs another 0.5 % of the bytes.
+/// Shortest time between two digest batches, unless one is full. Nothing is passed on before its digest, so the first step
+/// waits for half of it on average and the whole swarm with it. Half of the 250 ms that would do costs another 0.5 % of the
+/// bytes.
 pub const BATCH_INTERVAL: Duration = ms(125);
 /// Most bytes that tell how to reach a member.
 pub const MAX_CONTACT: usize = 256;
@@ -113,7 +114,8 @@ pub const DISPLACE_PENALTY_MS: f32 = 30.0;
 pub const OPEN_PENALTY_MS: f32 = 60.0;
 /// How long a child that must go is still fed, in ms.
 pub const EVICT_GRACE_MS: i64 = 3_000;
-/// Part of the uplink that subscriptions may use; the rest is for repairs, newcomers and bursts.
+/// Part of the uplink that subscriptions may use; the rest is for repairs, newcomers and bursts. Both 0.65 and 0.88 bring more
+/// storms.
 pub const SLOT_SHARE: f64 = 0.75;
 /// What a piece costs beyond its bytes.
 pub const OVERHEAD: f64 = 1.05;
@@ -126,9 +128,9 @@ pub const BACKLOG_TICKS: u32 = 8;
 /// Below this backlog, in ms, it may take more.
 pub const BACKLOG_LOW_MS: i64 = 200;
 /// How often slots are adjusted upwards, in ms.
-pub const SLOT_INTERVAL_MS: i64 = 4_000;
+pub const SLOT_INTERVAL_MS: i64 = 2_000;
 /// How far beyond the estimate slots may grow while subscriptions have to be refused.
-pub const SLOT_STRETCH: f64 = 1.27;
+pub const SLOT_STRETCH: f64 = 1.25;
 
 // Lateness.
 
@@ -138,6 +140,9 @@ pub const LATE_MARGIN_MS: i64 = 250;
 pub const PUSH_GAP_MS: i64 = 350;
 /// A substream is one to pass on as long as something of it was pushed within this time, in ms.
 pub const LIVE_MS: i64 = 700;
+/// Who is so much later than usual looks for another parent although the present one lives, in ms: the parent is given time to
+/// find one for itself first, or whole trees would move at once.
+pub const STARVE_MARGIN_MS: i64 = 600;
 /// A parent that says nothing for so long is dead, in ms.
 pub const PARENT_SILENT_MS: i64 = 450;
 /// So long silent, the tracker is told, in ms.
@@ -149,9 +154,9 @@ pub const LATE_SWITCH_MS: i64 = 1_500;
 
 // Repair.
 
-/// A missing piece is pulled when it is needed within this time, in ms. It must stay well below the target latency: at
-/// 1,300 of 2,000 ms a permanent storm stood.
-pub const PULL_DEADLINE_MS: i64 = 900;
+/// A missing piece is pulled when it is needed within this time, in ms. It must stay well below the target latency less what the
+/// digest takes: too much of it makes storms stand for ever.
+pub const PULL_DEADLINE_MS: i64 = 700;
 /// A missing piece of a substream without a parent is pulled at this age, in ms.
 pub const PULL_ORPHAN_MS: i64 = 250;
 /// Each step away from the origin waits so much longer, in ms, so that repairs flow down instead of everyone pulling.
@@ -222,7 +227,7 @@ pub const KEEP_PLAYED: u64 = 160;
 /// Most pieces that wait for their digest.
 pub const MAX_PENDING: usize = 128;
 /// Most digest batches that are kept.
-pub const MAX_BATCHES: usize = 48;
+pub const MAX_BATCHES: usize = 96;
 /// Substreams that carry a digest batch: two, so that it seldom comes late and costs little.
 pub const BATCH_LANES: usize = 2;
 /// How long a missing digest batch may be on its way before it is asked for, in ms.
@@ -244,6 +249,10 @@ pub const CANDIDATES_PER_LANE: usize = 2;
 pub const FOREIGN_REJECT_PERCENT: u32 = 30;
 /// Leases that are granted in [`LEASE_WINDOW_MS`], at least.
 pub const MIN_LEASES: usize = 2;
+/// Most pieces that the signer's server gives a new puller from the group of pictures that the origin has left behind.
+pub const MAX_FILL: u64 = 96;
+/// How often it does so, in ms.
+pub const FILL_INTERVAL_MS: i64 = 1_000;
 /// And as a part of the members: one in so many.
 pub const MEMBERS_PER_LEASE: usize = 100;
 /// The time in which these leases are granted, in ms.

@@ -123,6 +123,13 @@ pub enum ToTracker {
         /// Its number.
         no: u64,
     },
+    /// I read the origin for others now, but it gave me only what it has from its newest keyframe on: what is missing before?
+    Fill {
+        /// The first piece that is missing.
+        from: PieceNo,
+        /// The first piece that the origin gave.
+        to: PieceNo,
+    },
     /// I am still here.
     Pong,
     /// I leave.
@@ -156,6 +163,13 @@ pub enum FromTracker {
     Batch(Arc<Batch>),
     /// The signer's canonical time at this moment, in ms.
     Edge(u64),
+    /// Answers [`ToTracker::Fill`]: the server, which has read the stream to sign it, sends these pieces.
+    Fill {
+        /// The first one.
+        from: PieceNo,
+        /// The one after the last.
+        to: PieceNo,
+    },
     /// Are you there?
     Ping,
     /// You are excluded.

@@ -4,13 +4,14 @@
 //! |---|---|---|
 //! | 1 | join | network (1), slots (1), may pull (1), contact (length varint, bytes) |
 //! | 2 | more | lanes (1) |
-//! | 3 | report | slots (1), spare (1 each lane), depth (1 each lane), origin-fed (1), lag (2), ahead of the signer (2) |
+//! | 3 | report | slots (1), spare (1 each lane), depth (1 each lane), origin-fed (1), lag (2), ahead (2) |
 //! | 4 | bad | peer (8), misdeed (1), piece there (1), piece (varint) |
 //! | 5 | rescue | - |
 //! | 6 | origin | open (1) |
 //! | 7 | request batch | number (varint) |
 //! | 8 | pong | - |
 //! | 9 | leave | - |
+//! | 10 | fill | first piece (varint), the one after the last (varint) |
 //!
 //! | type | from the tracker | body |
 //! |---|---|---|
@@ -23,6 +24,7 @@
 //! | 7 | edge | ms (varint) |
 //! | 8 | ping | - |
 //! | 9 | excluded | - |
+//! | 10 | fill | first piece (varint), the one after the last (varint) |
 //!
 //! Candidates are their number (1), then of each: peer (8), network (1), origin-fed (1), contact (length varint, bytes).
 
@@ -33,7 +35,7 @@ use super::field::{
     refuse, short, varint, whole,
 };
 use crate::swarm::constants::{MAX_BATCH, MAX_CONTACT};
-use crate::swarm::{Candidate, FromTracker, Misdeed, NatClass, PeerId, Report, ToTracker, Trust};
+use crate::swarm::{Candidate, FromTracker, Misdeed, NatClass, PeerId, PieceNo, Report, ToTracker, Trust};
 
 /// Most candidates that one message may name.
 pub const MAX_CANDIDATES: usize = 32;
@@ -49,6 +51,21 @@ pub enum ParsedFromTracker {
     /// The signed bytes of a digest batch, which a [`Verifier`](crate::swarm::content::Verifier) has to read. They are a
     /// slice of the input.
     Batch(Bytes),
+}
+
+/// The type of both messages about pieces to be filled in.
+const FILL: u8 = 10;
+
+fn put_range(out: &mut Vec<u8>, from: PieceNo, to: PieceNo) {
+    out.push(FILL);
+    put_varint(out, from);
+    put_varint(out, to);
+}
+
+fn range(input: &[u8]) -> Field<'_, (PieceNo, PieceNo)> {
+    let (rest, from) = varint("a piece", MAX_VARINT, input)?;
+    let (rest, to) = varint("a piece", MAX_VARINT, rest)?;
+    Ok((rest, (from, to)))
 }
 
 impl ToTracker {
@@ -84,6 +101,7 @@ impl ToTracker {
             }
             Self::Pong => out.push(8),
             Self::Leave => out.push(9),
+            Self::Fill { from, to } => put_range(out, *from, *to),
         }
     }
 
@@ -127,6 +145,7 @@ impl FromTracker {
             }
             Self::Ping => out.push(8),
             Self::Excluded => out.push(9),
+            Self::Fill { from, to } => put_range(out, *from, *to),
         }
     }
 }
@@ -186,6 +205,7 @@ fn to_tracker<'a>(whole: &Bytes, input: &'a [u8]) -> Field<'a, ToTracker> {
         }
         8 => Ok((rest, ToTracker::Pong)),
         9 => Ok((rest, ToTracker::Leave)),
+        FILL => range(rest).map(|(rest, (from, to))| (rest, ToTracker::Fill { from, to })),
         found => refuse(input, CodecReason::Type(found)),
     }
 }
@@ -207,6 +227,7 @@ fn from_tracker<'a>(whole: &Bytes, input: &'a [u8]) -> Field<'a, FromTracker> {
         7 => varint("an edge", MAX_VARINT, rest).map(|(rest, edge)| (rest, FromTracker::Edge(edge))),
         8 => Ok((rest, FromTracker::Ping)),
         9 => Ok((rest, FromTracker::Excluded)),
+        FILL => range(rest).map(|(rest, (from, to))| (rest, FromTracker::Fill { from, to })),
         found => refuse(input, CodecReason::Type(found)),
     }
 }
@@ -334,15 +355,16 @@ mod tests {
 
     fn any_to_tracker() -> impl Strategy<Value = ToTracker> {
         let misdeed = prop_oneof![Just(Misdeed::Silent), Just(Misdeed::Withholds), Just(Misdeed::Corrupt)];
-        let report = (any::<u8>(), any::<[u8; 8]>(), any::<[u8; 8]>(), any::<bool>(), any::<(u16, u16)>())
-            .prop_map(|(slots, spare, depth, origin_fed, (lag, ahead))| Report {
-                slots,
-                spare,
-                depth,
-                origin_fed,
-                lag,
-                ahead,
-            });
+        let report =
+            (any::<u8>(), any::<[u8; 8]>(), any::<[u8; 8]>(), any::<bool>(), any::<u16>(), any::<u16>())
+                .prop_map(|(slots, spare, depth, origin_fed, lag, ahead)| Report {
+                    slots,
+                    spare,
+                    depth,
+                    origin_fed,
+                    lag,
+                    ahead,
+                });
         prop_oneof![
             (any_nat(), any::<u8>(), any::<bool>(), any_contact()).prop_map(
                 |(nat, slots, may_pull, contact)| ToTracker::Join { nat, slots, may_pull, contact }
@@ -356,6 +378,7 @@ mod tests {
             (0..=MAX_VARINT).prop_map(|no| ToTracker::RequestBatch { no }),
             Just(ToTracker::Pong),
             Just(ToTracker::Leave),
+            (0..=MAX_VARINT, 0..=MAX_VARINT).prop_map(|(from, to)| ToTracker::Fill { from, to }),
         ]
     }
 
@@ -375,6 +398,7 @@ mod tests {
             (0..=MAX_VARINT).prop_map(FromTracker::Edge),
             Just(FromTracker::Ping),
             Just(FromTracker::Excluded),
+            (0..=MAX_VARINT, 0..=MAX_VARINT).prop_map(|(from, to)| FromTracker::Fill { from, to }),
         ]
     }
 

@@ -280,6 +280,7 @@ impl<P: Payload> Member<P> {
         }
         if self.origin.note(info.no, self.now) {
             self.status_soon();
+            self.ask_fill(info.no);
         }
         let ask = self.shelf.get_mut(info.no).and_then(|s| s.asked.take());
         if !self.shelf.put_origin(info, payload) {

@@ -3,7 +3,7 @@
 use super::Member;
 use crate::swarm::constants::{
     BAD_MS, BAN_MS, LANES, LATE_MARGIN_MS, LATE_SWITCH_MS, NEIGHBOUR_TIMEOUT_MS, PARENT_SILENT_MS,
-    PUSH_GAP_MS, REPORT_SILENT_MS, WITHHOLD_MS,
+    PUSH_GAP_MS, REPORT_SILENT_MS, STARVE_MARGIN_MS, WITHHOLD_MS,
 };
 use crate::swarm::{Message, Misdeed, Payload, PeerId, ToTracker};
 
@@ -74,7 +74,7 @@ impl<P: Payload> Member<P> {
                 continue;
             }
             // Someone who does get this substream is better; until one is found, the parent may recover.
-            lane.starving = true;
+            lane.starving = age > lane.lag as i64 + STARVE_MARGIN_MS;
             let lane = &self.lanes[k];
             let lag = lane.lag as i64;
             let Some(neighbour) = self.neighbours.get(parent) else {

@@ -197,6 +197,8 @@ impl<P: Payload> Member<P> {
             }
             FromTracker::Edge(edge) => self.set_edge(edge),
             FromTracker::Ping => self.tell_tracker(ToTracker::Pong),
+            // The pieces themselves say more.
+            FromTracker::Fill { .. } => {}
             FromTracker::Excluded => self.excluded(),
         }
     }
@@ -258,6 +260,19 @@ impl<P: Payload> Member<P> {
     pub fn handle_origin_piece(&mut self, now: Instant, info: PieceInfo, payload: P) {
         self.step(now);
         self.take_origin_piece(info, payload);
+        self.pump_uplink();
+    }
+
+    /// The server has sent a piece that was missing when this member began to read the origin for others.
+    pub fn handle_filled_piece(&mut self, now: Instant, no: PieceNo, payload: P) {
+        self.step(now);
+        if let Some(info) = self.shelf.get(no).filter(|s| s.confirmed && !s.is_here()).map(|s| s.info) {
+            if payload.verify(&info) {
+                self.take_origin_piece(info, payload);
+            } else {
+                self.stats.corrupt_bytes += payload.len() as u64;
+            }
+        }
         self.pump_uplink();
     }
 
@@ -336,9 +351,11 @@ impl<P: Payload> Member<P> {
             return;
         }
         let peers: Vec<_> = self.neighbours.iter().map(|n| n.id).collect();
-        for to in peers {
-            self.send(to, Message::Bye);
-            self.actions.push_back(Action::Disconnect { peer: to });
+        for peer in peers {
+            self.send(peer, Message::Bye);
+            self.uplink.forget(peer);
+            self.neighbours.remove(peer);
+            self.actions.push_back(Action::Disconnect { peer });
         }
         self.tell_tracker(ToTracker::Leave);
         if self.origin.is_open() {

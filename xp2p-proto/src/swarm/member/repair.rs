@@ -6,7 +6,7 @@ use crate::swarm::constants::{
     LANES, LATE_MARGIN_MS, MAX_PULLS, MAX_PULLS_EACH, MAX_START_PULLS, MAX_START_PULLS_EACH,
     PULL_DEADLINE_MS, PULL_DEPTH_CAP, PULL_DEPTH_MS, PULL_ORPHAN_MS,
 };
-use crate::swarm::{Message, Payload, PeerId, PieceInfo, PieceNo};
+use crate::swarm::{Message, NO_SOURCE, Payload, PeerId, PieceInfo, PieceNo};
 
 /// What each unanswered request to a neighbour costs it when a source is chosen, in ms.
 const OUTSTANDING_MS: i64 = 60;
@@ -19,6 +19,10 @@ const NOISE_MS: u32 = 50;
 /// What a request may take beyond two round trips, in ms: when it is urgent, and otherwise.
 const URGENT_TIMEOUT_MS: i64 = 250;
 const TIMEOUT_MS: i64 = 450;
+/// Who gets a substream with some lag is expected to have a piece that is so much older than that, in ms.
+const EXPECTED_MS: i64 = 150;
+/// What it costs a source that it is only expected to have the piece, in ms.
+const DOUBT_MS: i64 = 80;
 /// A piece of this age is asked for on trust, in ms.
 const HOPEFUL_MS: i64 = 800;
 /// How long a parent that has just been found is given to bring what was missed, in ms.
@@ -109,11 +113,15 @@ impl<P: Payload> Member<P> {
         let mut best: Option<(i64, PeerId, i64)> = None;
         let each = if self.playout.has_begun() { MAX_PULLS_EACH } else { MAX_START_PULLS_EACH };
         let slot = self.shelf.get(info.no);
+        let (k, age) = (info.lane(), self.age(info));
         // A newcomer does not wait for the first status: who has been here for long has what is not quite new.
-        let hopeful = !self.playout.has_begun() && self.age(info) >= HOPEFUL_MS;
+        let hopeful = !self.playout.has_begun() && age >= HOPEFUL_MS;
         for n in self.neighbours.iter() {
-            let trusted = hopeful && !n.told;
-            if !(n.have.has(info.no) || trusted) || n.asked >= each || n.bad_until > self.now {
+            // Maps are half a second old; whoever gets this substream early enough has the piece by now.
+            let status = n.lanes[k]; // below LANES
+            let expected = status.depth != NO_SOURCE && age > i64::from(status.lag) + EXPECTED_MS;
+            let has = n.have.has(info.no);
+            if !(has || expected || hopeful && !n.told) || n.asked >= each || n.bad_until > self.now {
                 continue;
             }
             if slot.is_some_and(|s| s.was_refused_by(n.id)) {
@@ -125,11 +133,12 @@ impl<P: Payload> Member<P> {
                 + OUTSTANDING_MS * i64::from(n.asked)
                 + (FAIL_MS * n.fails) as i64
                 + 2 * (n.silence(self.now) - SILENCE_MS).max(0)
+                + if has { 0 } else { DOUBT_MS }
                 + noise;
             if best.is_none_or(|(b, _, _)| score < b) {
                 let base = 2 * n.rtt;
                 let timeout = if deadline < PULL_DEADLINE_MS {
-                    base + URGENT_TIMEOUT_MS
+                    base + URGENT_TIMEOUT_MS + n.backlog
                 } else {
                     base + TIMEOUT_MS + n.backlog
                 };

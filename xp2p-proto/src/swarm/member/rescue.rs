@@ -132,6 +132,16 @@ impl<P: Payload> Member<P> {
         self.open_origin(OriginReason::Puller);
     }
 
+    /// An origin gives what it has from its newest keyframe on. What is missing before that is nowhere else if those who read it until
+    /// now are dead; whoever signs the stream has it.
+    pub(super) fn ask_fill(&mut self, first: PieceNo) {
+        let Some(next) = self.playout.next().filter(|_| self.origin.elected) else { return };
+        let missing = self.shelf.from(next).find(|s| !s.is_here()).map(|s| s.info.no);
+        if let Some(from) = missing.filter(|no| *no < first) {
+            self.tell_tracker(ToTracker::Fill { from, to: first });
+        }
+    }
+
     pub(super) fn demote(&mut self) {
         self.origin.elected = false;
         if !self.origin.policy

@@ -46,6 +46,15 @@ impl Tracker {
                 }
             }
         }
+        // A newcomer begins sooner with those that are near and can give.
+        let worth = |p: &PeerId| {
+            let record = self.roll.get(*p);
+            let near = record.is_some_and(|r| r.region == region);
+            let strong = record.is_some_and(|r| r.slots >= STRONG_SLOTS);
+            (near && strong, strong)
+        };
+        let mut sample = sample;
+        sample.sort_by_key(|p| std::cmp::Reverse(worth(p)));
         for p in sample {
             if chosen.len() >= CANDIDATES {
                 break;

@@ -33,6 +33,8 @@ pub struct TrackerStats {
     pub leases: u64,
     /// Leases denied so far.
     pub denied: u64,
+    /// Pieces that the signer's server gave to new pullers so far.
+    pub filled: u64,
     /// Members excluded at present.
     pub excluded: usize,
     /// Pullers that were replaced because they did not answer.

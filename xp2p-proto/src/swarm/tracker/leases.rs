@@ -3,13 +3,15 @@
 use std::collections::VecDeque;
 
 use super::{Ms, Tracker};
-use crate::swarm::constants::{LEASE_WINDOW_MS, MEMBERS_PER_LEASE, MIN_LEASES};
-use crate::swarm::{FromTracker, PeerId};
+use crate::swarm::constants::{FILL_INTERVAL_MS, LEASE_WINDOW_MS, MAX_FILL, MEMBERS_PER_LEASE, MIN_LEASES};
+use crate::swarm::{FromTracker, PeerId, PieceNo, Trust};
 
 /// When the latest leases were granted.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     granted: VecDeque<Ms>,
+    /// When missing pieces were last filled in.
+    filled: Option<Ms>,
 }
 
 impl Tracker {
@@ -25,5 +27,16 @@ impl Tracker {
             self.stats.denied += 1;
         }
         self.tell(peer, FromTracker::Lease { granted });
+    }
+
+    /// Lets the signer's server fill in what a new puller lacks. It costs server traffic, so only pullers may ask, and not often.
+    pub(super) fn fill(&mut self, peer: PeerId, from: PieceNo, to: PieceNo) {
+        let soon = self.leases.filled.is_some_and(|at| self.now - at < FILL_INTERVAL_MS);
+        if self.config.trust == Trust::Quorum || soon || from >= to || !self.pullers.contains(peer) {
+            return;
+        }
+        self.leases.filled = Some(self.now);
+        self.stats.filled += to.min(from.saturating_add(MAX_FILL)) - from;
+        self.tell(peer, FromTracker::Fill { from, to: to.min(from.saturating_add(MAX_FILL)) });
     }
 }

@@ -104,6 +104,7 @@ impl Tracker {
                 let missing: Vec<_> = self.batches.iter().filter(|b| b.no >= no).cloned().collect();
                 self.actions.extend(missing.into_iter().map(|b| (peer, FromTracker::Batch(b))));
             }
+            ToTracker::Fill { from, to } => self.fill(peer, from, to),
             ToTracker::Pong => self.pong(peer),
             ToTracker::Leave => self.remove(peer),
         }
