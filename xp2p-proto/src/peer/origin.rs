@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::batches::Batches;
 use super::player::Player;
-use crate::flv::Tag;
+use crate::flv::{FileHeader, Tag};
 use crate::swarm::PieceInfo;
 use crate::swarm::content::{Aligner, Alignment, Canonical, Clock, Item, PullCutter, Tracks};
 
@@ -35,8 +35,8 @@ impl Origin {
         Self { tracks, reading: None, connection: 0, wire_bytes: 0, unplaced: 0 }
     }
 
-    /// A connection is about to begin.
-    pub(super) fn open(&mut self, now: Instant, batches: &Batches) {
+    /// A connection is about to begin. `known`: the tracks that the stream has, as verified pieces say.
+    pub(super) fn open(&mut self, now: Instant, batches: &Batches, known: Option<FileHeader>) {
         self.close();
         self.connection += 1;
         let (mut aligner, mut cutter) = (Aligner::new(), PullCutter::new());
@@ -44,7 +44,12 @@ impl Origin {
             aligner.batch(now, batch);
             cutter.batch(batch);
         }
-        let canonical = Canonical::new(self.tracks, now);
+        let tracks = match (self.tracks, known) {
+            // To learn which there are would take a second, and the others wait for what comes from here.
+            (Tracks::Learnt, Some(header)) => Tracks::Stated(header),
+            (tracks, _) => tracks,
+        };
+        let canonical = Canonical::new(tracks, now);
         self.reading = Some(Reading { canonical, cutter, aligner, alignment: None });
     }
 
