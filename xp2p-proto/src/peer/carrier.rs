@@ -58,7 +58,7 @@ impl Peer {
                 }
             }
             Action::OpenOrigin => {
-                self.origin.open(now, &self.batches);
+                self.origin.open(now, &self.batches, self.player.tracks());
                 self.events.push_back(PeerEvent::OpenOrigin);
             }
             Action::CloseOrigin => {
@@ -405,6 +405,7 @@ impl Peer {
                 self.end_talk(now);
                 self.talk_after = Some(now + REFUSED_PAUSE);
             }
+            Said::Filled(no, content) => self.member.handle_filled_piece(now, no, content),
             Said::Message(bytes) => match ParsedFromTracker::parse(&bytes) {
                 Ok(ParsedFromTracker::Message(message)) => self.member.handle_tracker(now, message),
                 Ok(ParsedFromTracker::Batch(raw)) => match self.batches.check(now, &raw) {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use rand_chacha::ChaCha12Rng;
 
 use super::config::{ServerConfig, ServerError};
@@ -18,7 +18,7 @@ use crate::keys::PublicKey;
 use crate::link::{Link, LinkConfig, LinkEvent};
 use crate::machine::{Datagram, Machine, Transmit};
 use crate::register::SERVER_ALPN;
-use crate::swarm::{Batch, StreamId, TrackerStats, Trust};
+use crate::swarm::{Batch, PieceNo, StreamId, TrackerStats, Trust};
 use crate::wire::{FORWARD_HEADER_LEN, Frame, Kind, OPEN_HEADER_LEN, forward_header};
 
 /// Most datagrams that wait to be sent; more are dropped and counted.
@@ -129,6 +129,12 @@ impl Server {
     /// Forgets who signs a stream.
     pub fn forget_signer(&mut self, _now: Instant, stream: StreamId) {
         self.tracking.forget_signer(&mut self.link, stream);
+    }
+
+    /// Takes in a piece of a signer in this process, as it was signed. The latest are kept, if it is known who signs the stream: a
+    /// new puller may lack them, when all who had them are gone.
+    pub fn handle_piece(&mut self, _now: Instant, stream: StreamId, no: PieceNo, content: Bytes) {
+        self.tracking.handle_piece(stream, no, content);
     }
 
     /// Takes in a digest batch of a signer in this process, such as a witness. Batches of a stream that

@@ -20,13 +20,15 @@ use crate::keys::PublicKey;
 use crate::link::stream::{ReadEnd, WriteEnd, end, read, stop, write};
 use crate::link::{ConnId, Link, LinkEvent, StreamId as QuicStream};
 use crate::peer::wire::{FrameReader, Hello, MAX_SIGNERS, MAX_TO_TRACKER, Refusal, Said, Terms};
-use crate::swarm::constants::MAX_BATCHES;
-use crate::swarm::{Batch, FromTracker, PeerId, StreamId, ToTracker, Tracker, TrackerConfig, Trust};
+use crate::swarm::constants::{MAX_BATCHES, MAX_FILL, MAX_PIECE};
+use crate::swarm::{Batch, FromTracker, PeerId, PieceNo, StreamId, ToTracker, Tracker, TrackerConfig, Trust};
 
 /// How often trackers are given the time.
 const TICK: Duration = Duration::from_millis(100);
 /// A stream without members is forgotten after this long.
 const EMPTY: Duration = Duration::from_secs(60);
+/// Most pieces of a signer that are kept: a group of pictures, and what came before a late question.
+const MAX_KEPT: usize = 2 * MAX_FILL as usize;
 /// A signer that has said nothing for so long may have ended.
 const SIGNER_SILENT: Duration = Duration::from_secs(2);
 /// Bytes that are read from one member before others get their turn.
@@ -67,6 +69,8 @@ struct Signer {
     keys: Vec<PublicKey>,
     /// Its latest batches while nobody watches, and when they came: the first member can be of use at once.
     recent: VecDeque<(Instant, Arc<Batch>)>,
+    /// Its latest pieces: what a new puller cannot get from the origin any more.
+    pieces: VecDeque<(PieceNo, Bytes)>,
 }
 
 /// All trackers.
@@ -141,8 +145,9 @@ impl Tracking {
             return false;
         }
         let keys = keys.iter().take(MAX_SIGNERS).copied().collect();
-        let recent = self.signers.remove(&stream).map(|s| s.recent).unwrap_or_default();
-        self.signers.insert(stream, Signer { trust, keys, recent });
+        let old = self.signers.remove(&stream);
+        let (recent, pieces) = old.map(|s| (s.recent, s.pieces)).unwrap_or_default();
+        self.signers.insert(stream, Signer { trust, keys, recent, pieces });
         let terms = Said::Terms(self.terms(&stream)).encode();
         let members = self.swarms.get(&stream).into_iter().flat_map(|s| s.members.values());
         let conns: Vec<ConnId> = members.map(|(conn, _)| *conn).collect();
@@ -162,6 +167,29 @@ impl Tracking {
         match self.signers.get(stream) {
             Some(signer) => Terms { trust: signer.trust, keys: signer.keys.clone() },
             None => Terms { trust: self.config.trust, keys: Vec::new() },
+        }
+    }
+
+    /// Takes in a piece of a signer.
+    pub(super) fn handle_piece(&mut self, stream: StreamId, no: PieceNo, content: Bytes) {
+        if let Some(signer) = self.signers.get_mut(&stream).filter(|_| content.len() <= MAX_PIECE) {
+            if signer.pieces.len() >= MAX_KEPT {
+                signer.pieces.pop_front();
+            }
+            signer.pieces.push_back((no, content));
+        }
+    }
+
+    /// Sends the pieces from `from` on, before `to`, as far as they are here and the member takes them.
+    fn fill(&mut self, link: &mut Link, conn: ConnId, stream: StreamId, from: PieceNo, to: PieceNo) {
+        let Some(signer) = self.signers.get(&stream) else { return };
+        let pieces = signer.pieces.iter().filter(|(no, _)| (from..to).contains(no));
+        let pieces: Vec<_> = pieces.take(MAX_KEPT).cloned().collect();
+        for (no, content) in pieces {
+            // It gets no more than the connection takes at once: this is not worth holding up what else is to be said.
+            if self.talks.get(&conn).is_some_and(|t| t.queued == 0) {
+                self.say(link, conn, Said::Filled(no, content).encode());
+            }
         }
     }
 
@@ -409,6 +437,10 @@ impl Tracking {
             && let Some((peer, message)) = swarm.tracker.poll_action()
         {
             let Some(&(conn, _)) = swarm.members.get(&peer) else { continue };
+            if let FromTracker::Fill { from, to } = message {
+                self.fill(link, conn, stream, from, to);
+                continue;
+            }
             if !self.tell(link, conn, &message) && !deaf.contains(&conn) {
                 deaf.push(conn);
             }
