@@ -16,6 +16,10 @@ const READS_ALREADY: i64 = 10;
 const FULL_AGE_MS: i64 = 30_000;
 /// What each substream is worth that a member gets from a puller directly.
 const TOP_LANE: i64 = 2;
+/// Pullers that die within this time, in ms, die at once.
+const AT_ONCE_MS: i64 = 1_000;
+/// How many more are elected when all have died at once.
+const EMERGENCY: usize = 3;
 /// Most members that are told of new pullers after a failure, the strongest first.
 const MAX_BEREFT: usize = 64;
 /// How often better pullers are looked for, in ms.
@@ -119,7 +123,13 @@ impl Tracker {
 
     /// Elects as long as there are too few.
     pub(super) fn elect_if_needed(&mut self) {
-        while self.pullers.lasting() < self.wanted_pullers() {
+        let mut wanted = self.wanted_pullers();
+        let recent = self.pullers.failed.iter().filter(|(_, at)| self.now - at < AT_ONCE_MS).count();
+        if recent > 0 && recent >= wanted && self.roll.len() >= TWO_PULLERS_FROM {
+            // All are dead, and everybody waits for what two uplinks can give: more of them until that is over.
+            wanted += EMERGENCY;
+        }
+        while self.pullers.lasting() < wanted {
             let settled = self.best_puller(PULLER_AGE_MS);
             let Some((_, peer)) = settled.or_else(|| self.best_puller(0)) else { break };
             self.elect(peer);
