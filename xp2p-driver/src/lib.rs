@@ -9,6 +9,7 @@
 //! * [`pusher`]: FLV in pieces, as programs that push have it.
 //! * [`player`]: fan-out of a stream to players, recorders and programs, and the local HTTP server.
 //! * [`origin`]: where a swarm's streams come from: a client of any HTTP-FLV server, and a server of our own.
+//! * [`signing`]: a stream's pieces and digest batches, for the tracker of a server.
 //! * [`source`]: where a camera's pictures come from.
 //! * [`records`]: what a camera has recorded.
 
@@ -24,6 +25,7 @@ pub mod pusher;
 pub mod records;
 pub mod runtime;
 pub mod server;
+pub mod signing;
 pub mod source;
 pub mod status;
 

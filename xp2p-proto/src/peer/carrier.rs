@@ -159,7 +159,7 @@ impl Peer {
 
     /// Handles what happens on a connection.
     pub(super) fn handle_link_event(&mut self, now: Instant, conn: ConnId, event: LinkEvent) {
-        if self.handle_talk_event(now, conn, &event) {
+        if self.handle_talk_event(now, conn, &event) || self.handle_filled(now, conn, &event) {
             return;
         }
         if self.registration.owns(conn) {
@@ -344,6 +344,7 @@ impl Peer {
     /// The conversation with the tracker is over, for now.
     fn end_talk(&mut self, now: Instant) {
         if self.talk.take().is_some() {
+            self.filled.clear();
             self.member.tracker_lost(now);
         }
     }
@@ -394,6 +395,22 @@ impl Peer {
                 self.talk_after.get_or_insert(now + TALK_PAUSE);
             }
         }
+        true
+    }
+
+    /// Handles an event if it is of pieces that the server sends.
+    fn handle_filled(&mut self, now: Instant, conn: ConnId, event: &LinkEvent) -> bool {
+        if self.talk.as_ref().is_none_or(|t| t.conn != conn) {
+            return false;
+        }
+        let pieces = match *event {
+            LinkEvent::Opened(Dir::Uni) => self.filled.accept(&mut self.link, conn),
+            LinkEvent::Readable(stream) if self.filled.owns(stream) => {
+                self.filled.read(&mut self.link, conn, stream).into_iter().collect()
+            }
+            _ => return false,
+        };
+        pieces.into_iter().for_each(|(no, content)| self.member.handle_filled_piece(now, no, content));
         true
     }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use rand_chacha::ChaCha12Rng;
 
 use super::config::{ServerConfig, ServerError};
@@ -15,10 +15,10 @@ use super::relay::{ForwardOutcome, OpenOutcome, Relay};
 use super::stun::StunResponder;
 use super::tracking::Tracking;
 use crate::keys::PublicKey;
-use crate::link::{Link, LinkConfig, LinkEvent};
+use crate::link::{Dir, Link, LinkConfig, LinkEvent};
 use crate::machine::{Datagram, Machine, Transmit};
 use crate::register::SERVER_ALPN;
-use crate::swarm::{Batch, StreamId, TrackerStats, Trust};
+use crate::swarm::{Batch, PieceNo, StreamId, TrackerStats, Trust};
 use crate::wire::{FORWARD_HEADER_LEN, Frame, Kind, OPEN_HEADER_LEN, forward_header};
 
 /// Most datagrams that wait to be sent; more are dropped and counted.
@@ -102,6 +102,7 @@ impl Server {
             streams: self.tracking.streams(),
             members: self.tracking.members(),
             tracker_drops: self.tracking.drops(),
+            filled_bytes: self.tracking.filled_bytes(),
             flows: self.relay.flows(),
             connections: self.link.connections(),
             registered: self.registrations.registered,
@@ -135,6 +136,12 @@ impl Server {
     /// nobody watches are kept for a moment if it is known who signs it.
     pub fn handle_batch(&mut self, now: Instant, stream: StreamId, batch: Arc<Batch>) {
         self.tracking.handle_batch(now, &mut self.link, stream, batch);
+    }
+
+    /// Takes in a piece of a signer in this process, before the batch that announces it. The newest seconds of a stream are kept,
+    /// for members that begin to read the origin for others and find that it has left some pieces behind.
+    pub fn handle_piece(&mut self, now: Instant, stream: StreamId, no: PieceNo, content: Bytes) {
+        self.tracking.handle_piece(now, stream, no, content);
     }
 
     /// Takes no new flows any more, so that the server can be stopped once the present ones are gone.
@@ -239,7 +246,14 @@ impl Server {
     fn handle_link_events(&mut self, now: Instant) {
         while let Some((conn, event)) = self.link.poll_event() {
             let stream = match event {
-                LinkEvent::Readable(s) | LinkEvent::Writable(s) | LinkEvent::Stopped(s, _) => Some(s),
+                LinkEvent::Readable(s)
+                | LinkEvent::Writable(s)
+                | LinkEvent::Finished(s)
+                | LinkEvent::Stopped(s, _) => Some(s),
+                LinkEvent::Available(Dir::Uni) => {
+                    self.tracking.available(&mut self.link, conn);
+                    continue;
+                }
                 _ => None,
             };
             if stream.is_some_and(|s| self.tracking.owns(conn, s)) {
