@@ -152,6 +152,8 @@ pub struct Swarm {
     seed: u64,
     /// The origin answers nobody.
     pub origin_down: bool,
+    /// The server gets the pieces of the witness, too, and can fill in what the origin has left behind.
+    pub fills: bool,
 }
 
 /// The secret key of member number `n`.
@@ -197,6 +199,7 @@ impl Swarm {
             feed_start: Duration::ZERO,
             seed,
             origin_down: false,
+            fills: true,
         };
         swarm.sim.with(server, |server, now| {
             assert!(server.set_signer(now, stream, Trust::Witness, &[witness_secret().public()]));
@@ -318,19 +321,21 @@ impl Swarm {
         }
         let Some(witness) = &mut self.witness else { return };
         witness.canonical.handle_timeout(now);
-        let mut batches = Vec::new();
+        let (mut pieces, mut batches) = (Vec::new(), Vec::new());
         while let Some(item) = witness.canonical.poll() {
             witness.cutter.push(&item);
             while let Some(piece) = witness.cutter.poll() {
-                witness.signer.push(now, &piece);
+                let info = witness.signer.push(now, &piece);
+                pieces.extend(info.filter(|_| self.fills).map(|info| (info.no, piece.content)));
             }
         }
         while let Some(batch) = witness.signer.poll(now) {
             batches.push(batch);
         }
-        if !batches.is_empty() {
+        if !batches.is_empty() || !pieces.is_empty() {
             let stream = self.stream;
             self.sim.with(self.server, |server, now| {
+                pieces.into_iter().for_each(|(no, content)| server.handle_piece(now, stream, no, content));
                 batches.into_iter().for_each(|batch| server.handle_batch(now, stream, batch));
             });
         }

@@ -11,6 +11,7 @@
 //! * [`origin`]: where a swarm's streams come from: a client of any HTTP-FLV server, and a server of our own.
 //! * [`signing`]: a stream's pieces and digest batches, for the tracker of a server.
 //! * [`source`]: where a camera's pictures come from.
+//! * [`publish`], [`witness`]: streams of our own, and of other origins, signed for a server's tracker.
 //! * [`records`]: what a camera has recorded.
 
 pub mod camera;
@@ -21,6 +22,7 @@ pub mod origin;
 mod outbox;
 pub mod player;
 pub mod probe;
+pub mod publish;
 pub mod pusher;
 pub mod records;
 pub mod runtime;
@@ -31,5 +33,6 @@ pub mod status;
 
 mod udp;
 pub mod viewer;
+pub mod witness;
 
 pub use xp2p_proto as proto;

@@ -13,9 +13,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_channel::TrySendError;
 use xp2p_proto::flv::Tag;
 use xp2p_proto::keys::SecretKey;
+use xp2p_proto::server::Server;
 use xp2p_proto::swarm::{StreamId, Trust};
 
 pub use self::pipeline::{Pipeline, Signed};
+use crate::handle::WeakHandle;
 use crate::origin::server::Tap;
 use crate::runtime::Runtime;
 use crate::server::ServerHandle;
@@ -73,9 +75,17 @@ pub struct StreamSigner {
 impl StreamSigner {
     /// Begins to sign for the tracker of `server`.
     pub fn spawn<R: Runtime>(runtime: &R, server: &ServerHandle, config: SigningConfig) -> Self {
+        Self::spawn_weak(runtime, server.machine().clone().downgrade(), config)
+    }
+
+    /// The same for whoever does not keep the server running.
+    pub(crate) fn spawn_weak<R: Runtime>(
+        runtime: &R,
+        server: WeakHandle<Server>,
+        config: SigningConfig,
+    ) -> Self {
         let (input, inputs) = async_channel::bounded(MAX_WAITING);
         let counters = Arc::new(Counters::default());
-        let server = server.machine().clone().downgrade();
         runtime.spawn(Box::pin(task::run(runtime.clone(), server, config, inputs, counters.clone())));
         Self { input, counters }
     }
