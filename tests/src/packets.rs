@@ -158,6 +158,8 @@ pub struct Swarm {
     seed: u64,
     /// The origin answers nobody.
     pub origin_down: bool,
+    /// The server gets the pieces of the witness, too, and can fill in what the origin has left behind.
+    pub fills: bool,
 }
 
 /// The secret key of member number `n`.
@@ -203,6 +205,7 @@ impl Swarm {
             feed_start: Duration::ZERO,
             seed,
             origin_down: false,
+            fills: true,
         };
         swarm.sim.with(server, |server, now| {
             assert!(server.set_signer(now, stream, Trust::Witness, &[witness_secret().public()]));
@@ -324,12 +327,12 @@ impl Swarm {
         }
         let Some(witness) = &mut self.witness else { return };
         witness.canonical.handle_timeout(now);
-        let (mut batches, mut pieces) = (Vec::new(), Vec::new());
+        let (mut pieces, mut batches) = (Vec::new(), Vec::new());
         while let Some(item) = witness.canonical.poll() {
             witness.cutter.push(&item);
             while let Some(piece) = witness.cutter.poll() {
                 let info = witness.signer.push(now, &piece);
-                pieces.extend(info.map(|info| (info.no, piece.content)));
+                pieces.extend(info.filter(|_| self.fills).map(|info| (info.no, piece.content)));
             }
         }
         while let Some(batch) = witness.signer.poll(now) {

@@ -199,6 +199,52 @@ fn nobody_notices_that_the_only_puller_and_three_others_vanish_early_in_a_group(
     lose_four(&mut swarm);
 }
 
+/// Kills all who read the origin, right after a keyframe. Returns the longest gap of the others, and how often they left something
+/// out.
+fn lose_all_pullers(fills: bool) -> (Duration, u32, u64) {
+    let mut swarm = Swarm::new(20);
+    swarm.fills = fills;
+    gather(&mut swarm, 16);
+    swarm.run(15 * SEC);
+    // A group has 50 pictures. Those who begin to read the origin now get nothing of the group before.
+    while !(2..5).contains(&(swarm.newest() % 50)) {
+        swarm.run(Duration::from_millis(20));
+    }
+    let victims: Vec<usize> = (0..16).filter(|n| swarm.watchers[*n].reads_origin()).collect();
+    assert_eq!(victims.len(), 2, "two read the origin for all");
+    let before: u32 = (0..16).map(|n| skips(&mut swarm, n)).sum();
+    let at = swarm.sim.elapsed();
+    victims.iter().for_each(|n| swarm.kill(*n));
+    swarm.run(15 * SEC);
+    swarm.print();
+    let end = swarm.sim.elapsed();
+    let left: Vec<usize> = (0..16).filter(|n| !victims.contains(n)).collect();
+    let gap = left.iter().map(|n| swarm.watchers[*n].longest_gap(at, end)).max().unwrap_or_default();
+    let skips = left.iter().map(|n| skips(&mut swarm, *n)).sum::<u32>() - before;
+    if fills {
+        assert_all_whole(&swarm);
+    }
+    (gap, skips, swarm.sim.machine(swarm.server).stats().filled_bytes)
+}
+
+fn skips(swarm: &mut Swarm, n: usize) -> u32 {
+    let stats = swarm.with(n, |p, _| p.stats());
+    stats.swarm.skips + stats.output_skips as u32
+}
+
+#[test]
+fn the_server_fills_in_what_died_with_all_pullers() {
+    let (gap, skips, bytes) = lose_all_pullers(true);
+    let (gap_without, skips_without, none) = lose_all_pullers(false);
+    println!(
+        "longest gap {gap:?}, {skips} skips, {bytes} bytes from the server; without {gap_without:?}, {skips_without} skips"
+    );
+    assert_eq!((skips, none), (0, 0));
+    assert!(skips_without > 0, "otherwise this shows nothing");
+    assert!(gap < Duration::from_millis(300), "{gap:?}");
+    assert!((1..200_000).contains(&bytes), "{bytes}");
+}
+
 #[test]
 #[ignore = "not yet: what comes after the death of the only puller, up to the next keyframe, does not reach the others in time"]
 fn nobody_notices_that_the_only_puller_and_three_others_vanish_late_in_a_group() {

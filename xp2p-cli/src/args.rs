@@ -69,6 +69,10 @@ pub(crate) struct Demo {
 ///
 /// Prints `HOST:PORT#KEY`, which cameras are started with. Without --app-key it listens on loopback only, unless
 /// --open allows everybody to register cameras and to use it as a relay.
+///
+/// It also tracks who watches which live stream (`xp2p watch`), so that viewers find each other. A stream is shared only if
+/// somebody vouches for what it holds: the server itself for what it publishes (--publish), or as a witness of other origins
+/// (--origin-allow).
 #[derive(Debug, Args)]
 pub(crate) struct Server {
     /// UDP address to listen on.
@@ -98,6 +102,8 @@ pub(crate) struct Server {
     /// Print one JSON object per event.
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) media: crate::media::MediaArgs,
 }
 
 /// Make a key file, the identity of a camera or server (mode 0600).

@@ -12,6 +12,7 @@ mod keyfile;
 mod known;
 mod listing;
 mod log;
+mod media;
 mod output;
 mod playback;
 mod probe;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 use xp2p_driver::server::ServerHandle;
 use xp2p_driver::status;
 use xp2p_proto::info::{HostPort, ServerSpec};
@@ -14,6 +14,7 @@ use xp2p_proto::server::{ServerConfig, ServerEvent, ServerStats};
 use xp2p_smol::Smol;
 
 use crate::args::Server;
+use crate::media::{self, Media};
 use crate::{keyfile, output, secret, stop};
 
 /// What a server with these arguments admits.
@@ -56,6 +57,12 @@ fn spec(args: &Server, bound: SocketAddr, key: xp2p_proto::keys::PublicKey) -> R
     Ok(ServerSpec { addr, key: Some(key) }.to_string())
 }
 
+enum News {
+    Server(ServerEvent),
+    Media(media::News),
+    Stop,
+}
+
 pub(crate) async fn run(args: &Server) -> Result<()> {
     let mut keys = AppKeys::default();
     for (id, secret) in secret::app_keys(&args.app_keys)? {
@@ -64,7 +71,7 @@ pub(crate) async fn run(args: &Server) -> Result<()> {
     let admission = admission(args, &keys)?;
     let identity = keyfile::load_or_generate(&args.key)?.secret;
     let key = identity.public();
-    let mut config = ServerConfig::new(identity, Entropy::from_os(keyfile::random()?), args.listen);
+    let mut config = ServerConfig::new(identity.clone(), Entropy::from_os(keyfile::random()?), args.listen);
     config.admission = admission;
     config.app_keys = keys;
     // What stays on this machine costs nobody anything.
@@ -74,14 +81,15 @@ pub(crate) async fn run(args: &Server) -> Result<()> {
     let signals = stop::signals()?;
     let (server, events) = ServerHandle::spawn(&Smol, args.listen, args.listen_alt, config)?;
     let spec = spec(args, server.local_addr(), key)?;
+    let streams = Arc::new(Media::start(&args.media, &server, &identity)?);
     if let Some(http) = args.http {
-        let handle = server.clone();
+        let (handle, media) = (server.clone(), streams.clone());
         let pages: status::Pages = Arc::new(move |path: &str| {
-            let (handle, path) = (handle.clone(), path.to_owned());
-            Box::pin(async move { page(&handle, &path).await })
+            let (handle, media, path) = (handle.clone(), media.clone(), path.to_owned());
+            Box::pin(async move { page(&handle, &media, &path).await })
         });
         let bound = status::serve(&Smol, http, pages)?;
-        eprintln!("health and metrics on http://{bound}/health and /metrics");
+        eprintln!("health and metrics on http://{bound}/health, /status and /metrics");
     }
     if args.json {
         output::json(&json!({"event": "listening", "server": spec}));
@@ -91,35 +99,56 @@ pub(crate) async fn run(args: &Server) -> Result<()> {
             eprintln!("warning: --open lets everybody register cameras and use this server as a relay");
         }
     }
+    streams.announce(args.json);
     loop {
-        let event = futures_lite::future::or(async { events.recv().await.ok() }, async {
+        let stopped = async {
             // Ends with a signal, or if no signal can come any more.
             let _ = signals.recv().await;
-            None
-        });
-        match event.await {
-            Some(event) => report(args.json, &event),
-            None => break,
+            News::Stop
+        };
+        let event = async { events.recv().await.map_or(News::Stop, News::Server) };
+        let media = async { streams.news.recv().await.map_or(News::Stop, News::Media) };
+        match futures_lite::future::or(futures_lite::future::or(event, media), stopped).await {
+            News::Server(event) => {
+                streams.handle(&event);
+                report(args.json, &event);
+            }
+            News::Media(news) => media::report(args.json, &news),
+            News::Stop => break,
         }
     }
     server.shutdown().await;
     Ok(())
 }
 
-async fn page(server: &ServerHandle, path: &str) -> Option<status::Page> {
+async fn page(server: &ServerHandle, media: &Media, path: &str) -> Option<status::Page> {
     let stats = server.stats().await.ok()?;
     match path {
         "/health" => Some(("text/plain; charset=utf-8", "ok\n".to_owned())),
-        "/metrics" => Some(("text/plain; version=0.0.4; charset=utf-8", metrics(&stats))),
+        "/status" => Some(("application/json", format!("{}\n", status_page(&stats, media)))),
+        "/metrics" => Some(("text/plain; version=0.0.4; charset=utf-8", metrics(&stats, media))),
         _ => None,
     }
 }
 
+/// What the server does at present, and where its traffic comes from.
+fn status_page(stats: &ServerStats, media: &Media) -> Value {
+    let mut page = json!({"cameras": stats.cameras, "members": stats.members, "streams": stats.streams,
+        "flows": stats.flows, "relayed_bytes": stats.relayed_bytes, "filled_bytes": stats.filled_bytes});
+    if let (Value::Object(page), Value::Object(more)) = (&mut page, media.status()) {
+        page.extend(more);
+    }
+    page
+}
+
 /// In the text format of Prometheus.
-fn metrics(stats: &ServerStats) -> String {
+fn metrics(stats: &ServerStats, media: &Media) -> String {
+    let (more_gauges, more_counters) = media.metrics();
     let gauges = [
         ("xp2p_cameras", "Cameras registered", stats.cameras as u64),
         ("xp2p_relay_flows", "Relay flows open", stats.flows as u64),
+        ("xp2p_swarm_streams", "Streams that are tracked", stats.streams as u64),
+        ("xp2p_swarm_members", "Members of swarms", stats.members as u64),
         ("xp2p_connections", "QUIC connections open", stats.connections as u64),
     ];
     let counters = [
@@ -127,6 +156,11 @@ fn metrics(stats: &ServerStats) -> String {
         ("xp2p_registrations_refused_total", "Registrations refused", stats.refused),
         ("xp2p_relayed_datagrams_total", "Datagrams relayed", stats.relayed_datagrams),
         ("xp2p_relayed_bytes_total", "Bytes relayed", stats.relayed_bytes),
+        (
+            "xp2p_filled_bytes_total",
+            "Bytes of pieces given to members that read an origin",
+            stats.filled_bytes,
+        ),
         ("xp2p_relay_drops_total", "Datagrams dropped by a limit", stats.relay_drops),
         ("xp2p_bad_frames_total", "Frames refused", stats.bad_frames),
         ("xp2p_stun_answers_total", "STUN requests answered", stats.stun_answers),
@@ -137,7 +171,8 @@ fn metrics(stats: &ServerStats) -> String {
             format!("# HELP {name} {help}.\n# TYPE {name} {kind}\n{name} {value}\n")
         }
     };
-    gauges.into_iter().map(lines("gauge")).chain(counters.into_iter().map(lines("counter"))).collect()
+    let gauges = gauges.into_iter().chain(more_gauges).map(lines("gauge"));
+    gauges.chain(counters.into_iter().chain(more_counters).map(lines("counter"))).collect()
 }
 
 fn report(json: bool, event: &ServerEvent) {

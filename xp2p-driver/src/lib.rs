@@ -9,7 +9,9 @@
 //! * [`pusher`]: FLV in pieces, as programs that push have it.
 //! * [`player`]: fan-out of a stream to players, recorders and programs, and the local HTTP server.
 //! * [`origin`]: where a swarm's streams come from: a client of any HTTP-FLV server, and a server of our own.
+//! * [`signing`]: a stream's pieces and digest batches, for the tracker of a server.
 //! * [`source`]: where a camera's pictures come from.
+//! * [`publish`], [`witness`]: streams of our own, and of other origins, signed for a server's tracker.
 //! * [`records`]: what a camera has recorded.
 
 pub mod camera;
@@ -20,14 +22,17 @@ pub mod origin;
 mod outbox;
 pub mod player;
 pub mod probe;
+pub mod publish;
 pub mod pusher;
 pub mod records;
 pub mod runtime;
 pub mod server;
+pub mod signing;
 pub mod source;
 pub mod status;
 
 mod udp;
 pub mod viewer;
+pub mod witness;
 
 pub use xp2p_proto as proto;

@@ -1,4 +1,4 @@
-//! An FLV file, played over and over at the speed of its timestamps.
+//! An FLV file, played over and over or once, at the speed of its timestamps.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -53,20 +53,27 @@ impl Clip {
         Ok(Self { tags })
     }
 
+    /// Plays it over and over, until it is stopped or nobody wants more.
     pub(super) fn play(&self, stop: &Stop, sink: &mut Sink) {
         let mut timeline = Timeline::new(TimelineConfig::default());
         let start = Instant::now();
-        loop {
-            for tag in &self.tags {
-                let position = timeline.position(tag);
-                // The wrap after 49.7 days is FLV's.
-                let tag = Tag { timestamp: position as u32, ..tag.clone() };
-                if stop.wait_until(start + Duration::from_millis(position)) || !sink(SourceEvent::Tag(tag)) {
-                    return;
-                }
-            }
+        while self.round(&mut timeline, start, stop, sink) {
             timeline.restart();
         }
+    }
+
+    /// Plays it once. Returns whether it came to its end.
+    pub(super) fn play_once(&self, stop: &Stop, sink: &mut Sink) -> bool {
+        self.round(&mut Timeline::new(TimelineConfig::default()), Instant::now(), stop, sink)
+    }
+
+    fn round(&self, timeline: &mut Timeline, start: Instant, stop: &Stop, sink: &mut Sink) -> bool {
+        self.tags.iter().all(|tag| {
+            let position = timeline.position(tag);
+            // The wrap after 49.7 days is FLV's.
+            let tag = Tag { timestamp: position as u32, ..tag.clone() };
+            !stop.wait_until(start + Duration::from_millis(position)) && sink(SourceEvent::Tag(tag))
+        })
     }
 }
 
@@ -100,6 +107,18 @@ mod tests {
         Clip::parse("test", clip(100)).unwrap().play(&stop, &mut sink);
         let expected: Vec<u32> = (0..25).map(|i| i * 10).collect();
         assert_eq!(*seen.lock().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_file_that_is_played_once_comes_to_its_end() {
+        let seen = Arc::new(Mutex::new(0));
+        let record = seen.clone();
+        let mut sink: Sink = Box::new(move |_| {
+            *record.lock().unwrap() += 1;
+            true
+        });
+        assert!(Clip::parse("test", clip(50)).unwrap().play_once(&Stop::default(), &mut sink));
+        assert_eq!(*seen.lock().unwrap(), 5);
     }
 
     #[test]

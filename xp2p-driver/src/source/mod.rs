@@ -1,4 +1,4 @@
-//! Where a camera's pictures come from: a file that is looped, standard input, or whatever an ffmpeg can read.
+//! Where pictures come from: a file that is looped or played once, standard input, or whatever an ffmpeg can read.
 //!
 //! Each source has a thread of its own, because files, pipes and child processes block.
 
@@ -36,6 +36,8 @@ pub type Sink = Box<dyn FnMut(SourceEvent) -> bool + Send>;
 pub enum SourceSpec {
     /// An FLV file, looped.
     File(PathBuf),
+    /// An FLV file, played once.
+    Once(PathBuf),
     /// An FLV file in memory, looped.
     Memory(Bytes),
     /// FLV on standard input, live.
@@ -50,6 +52,7 @@ impl fmt::Debug for SourceSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "File({})", path.display()),
+            Self::Once(path) => write!(f, "Once({})", path.display()),
             Self::Memory(bytes) => write!(f, "Memory({} bytes)", bytes.len()),
             Self::Stdin => f.write_str("Stdin"),
             // URLs of cameras hold passwords.
@@ -70,10 +73,13 @@ impl SourceSpec {
         }
     }
 
-    /// Reads the form of the command line: `-`, the name of an FLV file, or anything else for ffmpeg.
+    /// Reads the form of the command line: `-`, the name of an FLV file, `once:` and such a name, or anything else for ffmpeg.
     pub fn parse(text: &str) -> Self {
         if text == "-" {
             return Self::Stdin;
+        }
+        if let Some(path) = text.strip_prefix("once:") {
+            return Self::Once(PathBuf::from(path));
         }
         let path = PathBuf::from(text);
         let named_flv = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("flv"));
@@ -188,6 +194,15 @@ impl Source {
                 let clip = file::Clip::read(path)?;
                 let stop = stop.clone();
                 Box::new(move || clip.play(&stop, &mut sink))
+            }
+            SourceSpec::Once(path) => {
+                let clip = file::Clip::read(path)?;
+                let stop = stop.clone();
+                Box::new(move || {
+                    if clip.play_once(&stop, &mut sink) {
+                        sink(SourceEvent::Ended(None));
+                    }
+                })
             }
             SourceSpec::Memory(bytes) => {
                 let clip = file::Clip::parse("the clip", bytes.clone())?;

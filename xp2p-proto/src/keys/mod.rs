@@ -20,6 +20,8 @@ pub const KEY_LEN: usize = 32;
 /// Bytes of a signature.
 pub const SIGNATURE_LEN: usize = 64;
 
+/// What the key that signs streams is derived under.
+const STREAMS_CONTEXT: &str = "xp2p 2026-11 key that signs streams";
 /// SubjectPublicKeyInfo of an Ed25519 key up to the key itself (RFC 8410 section 4).
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 /// PKCS #8 version 1 of an Ed25519 key up to the seed (RFC 8410 section 7).
@@ -138,6 +140,12 @@ impl SecretKey {
     /// Signs `message` (Ed25519, deterministic).
     pub fn sign(&self, message: &[u8]) -> [u8; SIGNATURE_LEN] {
         self.0.sign(message).to_bytes()
+    }
+
+    /// The key with which the holder of this identity signs streams. It follows from the identity, so there is nothing more to
+    /// store, and is another key, so that a signature of one kind is never one of the other.
+    pub fn for_streams(&self) -> Self {
+        Self::from_bytes(self.derive(STREAMS_CONTEXT, &[]))
     }
 
     /// The DER form that TLS libraries load (PKCS #8 version 1).

@@ -159,7 +159,7 @@ impl Peer {
 
     /// Handles what happens on a connection.
     pub(super) fn handle_link_event(&mut self, now: Instant, conn: ConnId, event: LinkEvent) {
-        if self.handle_talk_event(now, conn, &event) {
+        if self.handle_talk_event(now, conn, &event) || self.handle_filled(now, conn, &event) {
             return;
         }
         if self.registration.owns(conn) {
@@ -344,6 +344,7 @@ impl Peer {
     /// The conversation with the tracker is over, for now.
     fn end_talk(&mut self, now: Instant) {
         if self.talk.take().is_some() {
+            self.filled.clear();
             self.member.tracker_lost(now);
         }
     }
@@ -397,6 +398,22 @@ impl Peer {
         true
     }
 
+    /// Handles an event if it is of pieces that the server sends.
+    fn handle_filled(&mut self, now: Instant, conn: ConnId, event: &LinkEvent) -> bool {
+        if self.talk.as_ref().is_none_or(|t| t.conn != conn) {
+            return false;
+        }
+        let pieces = match *event {
+            LinkEvent::Opened(Dir::Uni) => self.filled.accept(&mut self.link, conn),
+            LinkEvent::Readable(stream) if self.filled.owns(stream) => {
+                self.filled.read(&mut self.link, conn, stream).into_iter().collect()
+            }
+            _ => return false,
+        };
+        pieces.into_iter().for_each(|(no, content)| self.member.handle_filled_piece(now, no, content));
+        true
+    }
+
     fn tracker_said(&mut self, now: Instant, said: Said) {
         match said {
             Said::Terms(terms) => self.take_terms(now, terms),
@@ -405,7 +422,6 @@ impl Peer {
                 self.end_talk(now);
                 self.talk_after = Some(now + REFUSED_PAUSE);
             }
-            Said::Filled(no, content) => self.member.handle_filled_piece(now, no, content),
             Said::Message(bytes) => match ParsedFromTracker::parse(&bytes) {
                 Ok(ParsedFromTracker::Message(message)) => self.member.handle_tracker(now, message),
                 Ok(ParsedFromTracker::Batch(raw)) => match self.batches.check(now, &raw) {

@@ -4,7 +4,7 @@
 //! [`Peer::handle_origin_tag`]) and gives the player a fresh stream of tags ([`PeerEvent::Tag`]), whoever they came from.
 //!
 //! * `config`, `event`: what goes in, what comes out.
-//! * `tracking`: the stream to the tracker. `contact`: how others reach us.
+//! * `filled`: pieces that the server fills in. `tracking`: the stream to the tracker. `contact`: how others reach us.
 //! * `session`: one connection to another member. `neighbours`: all of them. `carrier`: what the scheduler and they say to each
 //!   other.
 //! * `batches`: digests, checked. `origin`: its tags, on their way to pieces. `player`: what is shown.
@@ -19,6 +19,7 @@ mod carrier;
 mod config;
 mod contact;
 mod event;
+mod filled;
 mod neighbours;
 mod origin;
 mod player;
@@ -39,6 +40,7 @@ pub use self::event::{NeighbourInfo, PeerEvent, PeerStats};
 
 use self::batches::Batches;
 use self::contact::Contact;
+use self::filled::Filled;
 use self::neighbours::{MAX_CONNECTIONS, Neighbours};
 use self::origin::Origin;
 use self::player::Player;
@@ -86,6 +88,7 @@ pub struct Peer {
     rng: ChaCha12Rng,
     registration: Registration,
     talk: Option<Talk>,
+    filled: Filled,
     /// When the tracker may be asked again that has ended the conversation.
     talk_after: Option<Instant>,
     member: Member<Bytes>,
@@ -139,6 +142,7 @@ impl Peer {
             rng,
             registration: Registration::new(0, now),
             talk: None,
+            filled: Filled::default(),
             talk_after: None,
             member: Member::new(member, now),
             neighbours: Neighbours::default(),

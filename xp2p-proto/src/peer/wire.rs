@@ -7,7 +7,6 @@
 //! | from the tracker, a frame | kind 1: terms: version 1, trust 1, number of keys 1, keys 32 each | up to the end |
 //! | | kind 2: a [`FromTracker`](crate::swarm::FromTracker) | up to the end |
 //! | | kind 3: refusal: reason 1 | up to the end |
-//! | | kind 4: a piece that a new puller lacks: number 8, content | up to the end |
 //! | between members, unidirectional | kind 1, stream id 16, then frames: a [`Message`](crate::swarm::Message) each | |
 //! | | kind 2, [`PieceHead`](crate::swarm::PieceHead), content | up to the end |
 //!
@@ -19,7 +18,7 @@ use thiserror::Error;
 
 use crate::keys::{KEY_LEN, PublicKey};
 use crate::swarm::constants::{MAX_BATCH, MAX_CANDIDATES, MAX_CONTACT, MAX_PIECE};
-use crate::swarm::{MAX_HOPS, PieceNo, StreamId, Trust};
+use crate::swarm::{MAX_HOPS, StreamId, Trust};
 
 /// Version of all of this.
 const VERSION: u8 = 1;
@@ -45,7 +44,6 @@ const HELLO: u8 = 1;
 const TERMS: u8 = 1;
 const MESSAGE: u8 = 2;
 const REFUSAL: u8 = 3;
-const FILLED: u8 = 4;
 
 /// Why bytes of a stream make no sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -175,8 +173,6 @@ pub(crate) enum Said {
     /// The bytes of a [`FromTracker`](crate::swarm::FromTracker).
     Message(Bytes),
     Refusal(Refusal),
-    /// A piece that was asked for.
-    Filled(PieceNo, Bytes),
 }
 
 impl Said {
@@ -203,11 +199,6 @@ impl Said {
                     Refusal::NoTracker => 3,
                 };
                 out.extend_from_slice(&[REFUSAL, reason]);
-            }
-            Self::Filled(no, content) => {
-                out.push(FILLED);
-                out.put_u64(*no);
-                out.put_slice(content);
             }
         })
     }
@@ -241,10 +232,6 @@ impl Said {
                 2 => Refusal::Collision,
                 _ => Refusal::NoTracker,
             })),
-            [FILLED, rest @ ..] => {
-                let (no, content) = rest.split_first_chunk().ok_or(WireError::Malformed("piece"))?;
-                Ok(Self::Filled(u64::from_be_bytes(*no), body.slice(body.len() - content.len()..)))
-            }
             [kind, ..] => Err(WireError::Kind(*kind)),
             [] => Err(WireError::Malformed("frame")),
         }
@@ -277,7 +264,6 @@ mod tests {
             Said::Terms(Terms { trust: Trust::Quorum, keys: Vec::new() }),
             Said::Message(Bytes::from_static(b"abc")),
             Said::Refusal(Refusal::Collision),
-            Said::Filled(7, Bytes::from_static(b"piece")),
         ] {
             assert_eq!(Said::parse(&body(&said.encode())), Ok(said));
         }

@@ -73,6 +73,8 @@ pub struct ServerStats {
     pub members: usize,
     /// Messages of members that were dropped because there were too many, or made no sense.
     pub tracker_drops: u64,
+    /// Bytes of pieces so far that members got from here, because the origin had left them behind (headers included).
+    pub filled_bytes: u64,
     /// Relay flows at present.
     pub flows: usize,
     /// QUIC connections at present.

@@ -15,7 +15,7 @@ use super::relay::{ForwardOutcome, OpenOutcome, Relay};
 use super::stun::StunResponder;
 use super::tracking::Tracking;
 use crate::keys::PublicKey;
-use crate::link::{Link, LinkConfig, LinkEvent};
+use crate::link::{Dir, Link, LinkConfig, LinkEvent};
 use crate::machine::{Datagram, Machine, Transmit};
 use crate::register::SERVER_ALPN;
 use crate::swarm::{Batch, PieceNo, StreamId, TrackerStats, Trust};
@@ -102,6 +102,7 @@ impl Server {
             streams: self.tracking.streams(),
             members: self.tracking.members(),
             tracker_drops: self.tracking.drops(),
+            filled_bytes: self.tracking.filled_bytes(),
             flows: self.relay.flows(),
             connections: self.link.connections(),
             registered: self.registrations.registered,
@@ -131,16 +132,16 @@ impl Server {
         self.tracking.forget_signer(&mut self.link, stream);
     }
 
-    /// Takes in a piece of a signer in this process, as it was signed. The latest are kept, if it is known who signs the stream: a
-    /// new puller may lack them, when all who had them are gone.
-    pub fn handle_piece(&mut self, _now: Instant, stream: StreamId, no: PieceNo, content: Bytes) {
-        self.tracking.handle_piece(stream, no, content);
-    }
-
     /// Takes in a digest batch of a signer in this process, such as a witness. Batches of a stream that
     /// nobody watches are kept for a moment if it is known who signs it.
     pub fn handle_batch(&mut self, now: Instant, stream: StreamId, batch: Arc<Batch>) {
         self.tracking.handle_batch(now, &mut self.link, stream, batch);
+    }
+
+    /// Takes in a piece of a signer in this process, before the batch that announces it. The newest seconds of a stream are kept,
+    /// for members that begin to read the origin for others and find that it has left some pieces behind.
+    pub fn handle_piece(&mut self, now: Instant, stream: StreamId, no: PieceNo, content: Bytes) {
+        self.tracking.handle_piece(now, stream, no, content);
     }
 
     /// Takes no new flows any more, so that the server can be stopped once the present ones are gone.
@@ -245,7 +246,14 @@ impl Server {
     fn handle_link_events(&mut self, now: Instant) {
         while let Some((conn, event)) = self.link.poll_event() {
             let stream = match event {
-                LinkEvent::Readable(s) | LinkEvent::Writable(s) | LinkEvent::Stopped(s, _) => Some(s),
+                LinkEvent::Readable(s)
+                | LinkEvent::Writable(s)
+                | LinkEvent::Finished(s)
+                | LinkEvent::Stopped(s, _) => Some(s),
+                LinkEvent::Available(Dir::Uni) => {
+                    self.tracking.available(&mut self.link, conn);
+                    continue;
+                }
                 _ => None,
             };
             if stream.is_some_and(|s| self.tracking.owns(conn, s)) {

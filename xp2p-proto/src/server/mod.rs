@@ -7,10 +7,12 @@
 mod config;
 mod cookie;
 mod event;
+mod filling;
 mod limits;
 mod machine;
 mod registrations;
 pub mod relay;
+mod store;
 mod stun;
 mod tracking;
 

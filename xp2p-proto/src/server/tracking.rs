@@ -14,21 +14,21 @@ use rand_core::Rng;
 
 use super::config::TrackingConfig;
 use super::event::ServerEvent;
+use super::filling::Filling;
 use super::limits::Bucket;
 use super::registrations::TrackNews;
+use super::store::Store;
 use crate::keys::PublicKey;
 use crate::link::stream::{ReadEnd, WriteEnd, end, read, stop, write};
 use crate::link::{ConnId, Link, LinkEvent, StreamId as QuicStream};
 use crate::peer::wire::{FrameReader, Hello, MAX_SIGNERS, MAX_TO_TRACKER, Refusal, Said, Terms};
-use crate::swarm::constants::{MAX_BATCHES, MAX_FILL, MAX_PIECE};
+use crate::swarm::constants::MAX_BATCHES;
 use crate::swarm::{Batch, FromTracker, PeerId, PieceNo, StreamId, ToTracker, Tracker, TrackerConfig, Trust};
 
 /// How often trackers are given the time.
 const TICK: Duration = Duration::from_millis(100);
 /// A stream without members is forgotten after this long.
 const EMPTY: Duration = Duration::from_secs(60);
-/// Most pieces of a signer that are kept: a group of pictures, and what came before a late question.
-const MAX_KEPT: usize = 2 * MAX_FILL as usize;
 /// A signer that has said nothing for so long may have ended.
 const SIGNER_SILENT: Duration = Duration::from_secs(2);
 /// Bytes that are read from one member before others get their turn.
@@ -60,6 +60,7 @@ struct Talk {
     outbox: VecDeque<Bytes>,
     queued: usize,
     bucket: Bucket,
+    filling: Filling,
 }
 
 /// Who signs a stream.
@@ -69,8 +70,8 @@ struct Signer {
     keys: Vec<PublicKey>,
     /// Its latest batches while nobody watches, and when they came: the first member can be of use at once.
     recent: VecDeque<(Instant, Arc<Batch>)>,
-    /// Its latest pieces: what a new puller cannot get from the origin any more.
-    pieces: VecDeque<(PieceNo, Bytes)>,
+    /// Its newest pieces.
+    store: Store,
 }
 
 /// All trackers.
@@ -83,6 +84,7 @@ pub(super) struct Tracking {
     signers: BTreeMap<StreamId, Signer>,
     next_tick: Option<Instant>,
     drops: u64,
+    filled_bytes: u64,
 }
 
 /// What becomes of a talk after something was read.
@@ -104,6 +106,7 @@ impl Tracking {
             signers: BTreeMap::new(),
             next_tick: None,
             drops: 0,
+            filled_bytes: 0,
         }
     }
 
@@ -119,6 +122,10 @@ impl Tracking {
         self.drops
     }
 
+    pub(super) fn filled_bytes(&self) -> u64 {
+        self.filled_bytes
+    }
+
     pub(super) fn tracker(&self, stream: &StreamId) -> Option<&Tracker> {
         self.swarms.get(stream).map(|s| &s.tracker)
     }
@@ -129,7 +136,7 @@ impl Tracking {
 
     /// Whether `stream` of `conn` is one of ours.
     pub(super) fn owns(&self, conn: ConnId, stream: QuicStream) -> bool {
-        self.talks.get(&conn).is_some_and(|t| t.quic == stream)
+        self.talks.get(&conn).is_some_and(|t| t.quic == stream || t.filling.owns(stream))
     }
 
     /// Says who signs `stream`; without keys nobody does any more. Returns whether there was room to remember it.
@@ -145,9 +152,8 @@ impl Tracking {
             return false;
         }
         let keys = keys.iter().take(MAX_SIGNERS).copied().collect();
-        let old = self.signers.remove(&stream);
-        let (recent, pieces) = old.map(|s| (s.recent, s.pieces)).unwrap_or_default();
-        self.signers.insert(stream, Signer { trust, keys, recent, pieces });
+        let (recent, store) = self.signers.remove(&stream).map(|s| (s.recent, s.store)).unwrap_or_default();
+        self.signers.insert(stream, Signer { trust, keys, recent, store });
         let terms = Said::Terms(self.terms(&stream)).encode();
         let members = self.swarms.get(&stream).into_iter().flat_map(|s| s.members.values());
         let conns: Vec<ConnId> = members.map(|(conn, _)| *conn).collect();
@@ -170,29 +176,6 @@ impl Tracking {
         }
     }
 
-    /// Takes in a piece of a signer.
-    pub(super) fn handle_piece(&mut self, stream: StreamId, no: PieceNo, content: Bytes) {
-        if let Some(signer) = self.signers.get_mut(&stream).filter(|_| content.len() <= MAX_PIECE) {
-            if signer.pieces.len() >= MAX_KEPT {
-                signer.pieces.pop_front();
-            }
-            signer.pieces.push_back((no, content));
-        }
-    }
-
-    /// Sends the pieces from `from` on, before `to`, as far as they are here and the member takes them.
-    fn fill(&mut self, link: &mut Link, conn: ConnId, stream: StreamId, from: PieceNo, to: PieceNo) {
-        let Some(signer) = self.signers.get(&stream) else { return };
-        let pieces = signer.pieces.iter().filter(|(no, _)| (from..to).contains(no));
-        let pieces: Vec<_> = pieces.take(MAX_KEPT).cloned().collect();
-        for (no, content) in pieces {
-            // It gets no more than the connection takes at once: this is not worth holding up what else is to be said.
-            if self.talks.get(&conn).is_some_and(|t| t.queued == 0) {
-                self.say(link, conn, Said::Filled(no, content).encode());
-            }
-        }
-    }
-
     /// Takes in a digest batch of a signer.
     pub(super) fn handle_batch(
         &mut self,
@@ -209,6 +192,13 @@ impl Tracking {
                 signer.recent.pop_front();
             }
             signer.recent.push_back((now, batch));
+        }
+    }
+
+    /// Keeps a piece of a signer.
+    pub(super) fn handle_piece(&mut self, now: Instant, stream: StreamId, no: PieceNo, content: Bytes) {
+        if let Some(signer) = self.signers.get_mut(&stream) {
+            signer.store.push(now, no, content);
         }
     }
 
@@ -240,6 +230,7 @@ impl Tracking {
                     outbox: VecDeque::new(),
                     queued: 0,
                     bucket: Bucket::new(rate, rate * u64::from(BURST_SECONDS), now),
+                    filling: Filling::default(),
                 };
                 self.talks.insert(conn, talk);
                 self.receive(now, link, conn, events);
@@ -257,11 +248,40 @@ impl Tracking {
         event: LinkEvent,
         events: &mut VecDeque<ServerEvent>,
     ) {
+        let (LinkEvent::Writable(stream) | LinkEvent::Finished(stream) | LinkEvent::Stopped(stream, _)) =
+            event
+        else {
+            return self.receive(now, link, conn, events);
+        };
+        if let Some(talk) = self.talks.get_mut(&conn).filter(|t| t.filling.owns(stream)) {
+            match event {
+                LinkEvent::Writable(_) => talk.filling.writable(link, conn, stream),
+                LinkEvent::Stopped(..) => talk.filling.done(link, conn, stream, true),
+                _ => talk.filling.done(link, conn, stream, false),
+            }
+            self.filled_bytes += talk.filling.take_bytes();
+            return;
+        }
         match event {
-            LinkEvent::Readable(_) => self.receive(now, link, conn, events),
             LinkEvent::Writable(_) => self.pump(now, link, conn),
             LinkEvent::Stopped(..) => self.forget(now, link, conn),
             _ => {}
+        }
+    }
+
+    /// A member takes more streams.
+    pub(super) fn available(&mut self, link: &mut Link, conn: ConnId) {
+        if let Some(talk) = self.talks.get_mut(&conn) {
+            talk.filling.pump(link, conn);
+            self.filled_bytes += talk.filling.take_bytes();
+        }
+    }
+
+    /// Sends the pieces that the tracker lets a member have, as far as they are here.
+    fn fill(&mut self, link: &mut Link, conn: ConnId, stream: &StreamId, from: PieceNo, to: PieceNo) {
+        if let (Some(talk), Some(signer)) = (self.talks.get_mut(&conn), self.signers.get(stream)) {
+            talk.filling.send(link, conn, signer.store.range(from, to));
+            self.filled_bytes += talk.filling.take_bytes();
         }
     }
 
@@ -437,12 +457,11 @@ impl Tracking {
             && let Some((peer, message)) = swarm.tracker.poll_action()
         {
             let Some(&(conn, _)) = swarm.members.get(&peer) else { continue };
-            if let FromTracker::Fill { from, to } = message {
-                self.fill(link, conn, stream, from, to);
-                continue;
-            }
             if !self.tell(link, conn, &message) && !deaf.contains(&conn) {
                 deaf.push(conn);
+            }
+            if let FromTracker::Fill { from, to } = message {
+                self.fill(link, conn, &stream, from, to);
             }
         }
         for conn in deaf {

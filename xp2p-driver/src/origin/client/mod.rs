@@ -93,6 +93,16 @@ impl<R: Runtime> OriginClient<R> {
         Self { runtime: runtime.clone(), config: Arc::new(config), tls: Tls::default() }
     }
 
+    /// Whether the policy allows the host of a URL. Its addresses, and those of redirects, are checked when it is opened.
+    ///
+    /// # Errors
+    ///
+    /// [`OriginError::Url`] and [`OriginError::Forbidden`].
+    pub fn check(&self, url: &str) -> Result<(), OriginError> {
+        let target = Target::parse(url)?;
+        self.config.policy.check_host(target.host(), target.port())
+    }
+
     /// Opens the stream at a `http://` or `https://` URL, following up to [`MAX_REDIRECTS`] redirects. Dropping the future
     /// closes what is open.
     ///

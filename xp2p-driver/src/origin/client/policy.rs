@@ -10,6 +10,7 @@ use thiserror::Error;
 use url::Host;
 
 use super::error::OriginError;
+use super::url::Target;
 
 /// Which hosts and addresses may be an origin.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -67,6 +68,11 @@ impl FromStr for HostPattern {
 }
 
 impl HostPattern {
+    /// Whether the host of a URL matches. No URL, no match.
+    pub fn covers(&self, url: &str) -> bool {
+        Target::parse(url).is_ok_and(|target| self.matches(target.host(), target.port()))
+    }
+
     fn matches(&self, host: &Host<String>, port: u16) -> bool {
         let named = match (&self.host, host) {
             (Host::Domain(base), Host::Domain(name)) if self.below => {

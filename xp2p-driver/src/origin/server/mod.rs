@@ -136,9 +136,13 @@ impl OriginServer {
 
     /// The URL of a publication, at the address where it listens.
     pub fn url(&self, name: &str) -> String {
+        self.url_at(&crate::event_loop::reachable(self.0.server.bound).to_string(), name)
+    }
+
+    /// The URL of a publication at another name of this host, `HOST` or `HOST:PORT`.
+    pub fn url_at(&self, authority: &str, name: &str) -> String {
         let scheme = if self.0.server.config.tls.is_some() { "https" } else { "http" };
-        let bound = crate::event_loop::reachable(self.0.server.bound);
-        format!("{scheme}://{bound}{}", answer::path(name))
+        format!("{scheme}://{authority}{}", answer::path(name))
     }
 
     /// Publishes a stream at `/live/NAME.flv` until its feed ends or it is [taken back](Self::unpublish). The tap is
