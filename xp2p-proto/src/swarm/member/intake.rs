@@ -12,6 +12,9 @@ use crate::swarm::{
     Batch, Message, Misdeed, Path, Payload, PeerId, PieceHead, PieceInfo, PieceNo, ToTracker,
 };
 
+/// Most batches in answer to one request.
+const BATCHES_AT_ONCE: usize = 4;
+
 /// A piece whose digest has not come.
 #[derive(Debug)]
 pub(super) struct Pending<P> {
@@ -51,7 +54,6 @@ impl<P: Payload> Member<P> {
         if self.batches.len() > MAX_BATCHES {
             self.batches.pop_front();
         }
-        self.batch_missed = None;
         if self.clock.is_none() {
             self.set_edge(batch.edge);
         }
@@ -140,7 +142,7 @@ impl<P: Payload> Member<P> {
             .iter()
             .zip(self.batches.iter().skip(1))
             .rev()
-            .take(16)
+            .take(MAX_BATCHES)
             .find_map(|(a, b)| (a.no + 1 != b.no).then_some(a.no + 1));
         if !(waiting || ahead || gap.is_some()) {
             self.batch_missed = None;
@@ -170,9 +172,10 @@ impl<P: Payload> Member<P> {
         }
     }
 
-    /// Everything from a batch on that is here.
+    /// A batch and the few after it that are here: whoever misses more asks again.
     pub(super) fn handle_request_batch(&mut self, from: PeerId, no: u64) {
-        let batches: Vec<_> = self.batches.iter().filter(|b| b.no >= no).take(MAX_BATCHES).cloned().collect();
+        let batches: Vec<_> =
+            self.batches.iter().filter(|b| b.no >= no).take(BATCHES_AT_ONCE).cloned().collect();
         for batch in batches {
             self.send(from, Message::Batch(batch));
         }
