@@ -116,7 +116,13 @@ pub struct Watcher {
 impl Watcher {
     /// Numbers of one track in the order in which they came out.
     pub fn numbers(&self, kind: TagKind) -> Vec<u32> {
-        let tags = self.shown.iter().filter(|(_, t)| t.kind == kind && !t.is_sequence_header());
+        self.numbers_after(kind, Duration::ZERO)
+    }
+
+    /// The same from a time on.
+    pub fn numbers_after(&self, kind: TagKind, from: Duration) -> Vec<u32> {
+        let shown = self.shown.iter().filter(|(at, _)| *at >= from);
+        let tags = shown.filter(|(_, t)| t.kind == kind && !t.is_sequence_header());
         tags.filter_map(|(_, t)| number_of(t)).collect()
     }
 
@@ -408,9 +414,14 @@ impl Swarm {
 
     /// Checks that what came out at member `n` is what the origin sent, in order and without a gap.
     pub fn assert_whole(&self, n: usize) {
+        self.assert_whole_after(n, Duration::ZERO);
+    }
+
+    /// The same, without a gap from a time on.
+    pub fn assert_whole_after(&self, n: usize, from: Duration) {
         let watcher = &self.watchers[n];
         for kind in [TagKind::Video, TagKind::Audio] {
-            let numbers = watcher.numbers(kind);
+            let numbers = watcher.numbers_after(kind, from);
             let expected: Vec<u32> =
                 numbers.first().map_or(0..0, |f| *f..*f + numbers.len() as u32).collect();
             let wrong = numbers.iter().zip(&expected).position(|(a, b)| a != b);

@@ -154,15 +154,26 @@ fn lose_four(swarm: &mut Swarm) {
     let first = puller(swarm);
     let others = (0..count).filter(|n| *n != first && n % 3 == 1).take(3);
     let victims: Vec<usize> = std::iter::once(first).chain(others).collect();
+    let skips = |swarm: &mut Swarm, n: usize| {
+        let stats = swarm.with(n, |p, _| p.stats());
+        u64::from(stats.swarm.skips) + stats.output_skips
+    };
+    let before: Vec<u64> = (0..count).map(|n| skips(swarm, n)).collect();
     let at = swarm.sim.elapsed();
     victims.iter().for_each(|n| swarm.kill(*n));
     swarm.run(15 * SEC);
     swarm.print();
-    assert_all_whole(swarm);
+    for n in 0..count {
+        for (t, event) in swarm.watchers[n].events.iter().filter(|(t, _)| *t > at) {
+            if matches!(event, PeerEvent::OpenOrigin | PeerEvent::CloseOrigin) {
+                println!("{n}: {event:?} after {:?}", *t - at);
+            }
+        }
+    }
     let end = swarm.sim.elapsed();
     for n in (0..count).filter(|n| !victims.contains(n)) {
-        let stats = swarm.with(n, |p, _| p.stats());
-        assert_eq!(stats.swarm.skips + stats.output_skips as u32, 0, "member {n}");
+        swarm.assert_whole_after(n, at);
+        assert_eq!(skips(swarm, n), before[n], "member {n} left something out");
         let gap = swarm.watchers[n].longest_gap(at, end);
         assert!(gap < Duration::from_millis(1_000), "member {n}: {gap:?}");
     }
@@ -184,7 +195,6 @@ fn nobody_notices_that_the_only_puller_and_three_others_vanish_early_in_a_group(
     let mut swarm = Swarm::new(17);
     gather(&mut swarm, 12);
     swarm.run(10 * SEC);
-    // Late in a group its end is lost with the only puller: then all leave out less than a second.
     early_in_a_group(&mut swarm);
     lose_four(&mut swarm);
 }
@@ -233,6 +243,21 @@ fn the_server_fills_in_what_died_with_all_pullers() {
     assert!(skips_without > 0, "otherwise this shows nothing");
     assert!(gap < Duration::from_millis(300), "{gap:?}");
     assert!((1..200_000).contains(&bytes), "{bytes}");
+}
+
+#[test]
+#[ignore = "not yet: what comes after the death of the only puller, up to the next keyframe, does not reach the others in time"]
+fn nobody_notices_that_the_only_puller_and_three_others_vanish_late_in_a_group() {
+    for (seed, pictures) in [(18, 30), (19, 46)] {
+        let mut swarm = Swarm::new(seed);
+        gather(&mut swarm, 12);
+        swarm.run(10 * SEC);
+        while !(pictures..pictures + 3).contains(&(swarm.newest() % 50)) {
+            swarm.run(Duration::from_millis(20));
+        }
+        println!("killed at {:?}", swarm.sim.elapsed());
+        lose_four(&mut swarm);
+    }
 }
 
 #[test]

@@ -1021,7 +1021,11 @@ impl World {
                         self.config.model.on_wire(len),
                         self.config.model.downlink,
                     );
-                    self.fly(sent, Flight::Filled { to: i, no });
+                    // Not before it is signed.
+                    let signed =
+                        self.batches.partition_point(|(_, b)| b.end().is_none_or(|end| end <= u64::from(no)));
+                    let at_signed = self.batches.get(signed).map_or(0, |(at, _)| *at);
+                    self.fly(sent.max(at_signed + takes), Flight::Filled { to: i, no });
                 }
             }
             self.fly(at, Flight::FromTracker { to: i, message });

@@ -58,7 +58,7 @@ impl Peer {
                 }
             }
             Action::OpenOrigin => {
-                self.origin.open(now, &self.batches);
+                self.origin.open(now, &self.batches, self.player.tracks());
                 self.events.push_back(PeerEvent::OpenOrigin);
             }
             Action::CloseOrigin => {

@@ -6,15 +6,15 @@ use bytes::Bytes;
 
 use super::batches::Batches;
 use super::player::Player;
-use crate::flv::Tag;
+use crate::flv::{FileHeader, Tag};
 use crate::swarm::PieceInfo;
-use crate::swarm::content::{Aligner, Alignment, Canonical, Clock, Cutter, Item, Tracks};
+use crate::swarm::content::{Aligner, Alignment, Canonical, Clock, Item, PullCutter, Tracks};
 
 /// One connection to the origin.
 #[derive(Debug)]
 struct Reading {
     canonical: Canonical,
-    cutter: Cutter,
+    cutter: PullCutter,
     aligner: Aligner,
     alignment: Option<Alignment>,
 }
@@ -35,14 +35,22 @@ impl Origin {
         Self { tracks, reading: None, connection: 0, wire_bytes: 0, unplaced: 0 }
     }
 
-    /// A connection is about to begin.
-    pub(super) fn open(&mut self, now: Instant, batches: &Batches) {
+    /// A connection is about to begin. `known`: the tracks that the stream has, as verified pieces say.
+    pub(super) fn open(&mut self, now: Instant, batches: &Batches, known: Option<FileHeader>) {
         self.close();
         self.connection += 1;
-        let mut aligner = Aligner::new();
-        batches.recent().for_each(|batch| aligner.batch(now, batch));
-        let canonical = Canonical::new(self.tracks, now);
-        self.reading = Some(Reading { canonical, cutter: Cutter::new(), aligner, alignment: None });
+        let (mut aligner, mut cutter) = (Aligner::new(), PullCutter::new());
+        for batch in batches.recent() {
+            aligner.batch(now, batch);
+            cutter.batch(batch);
+        }
+        let tracks = match (self.tracks, known) {
+            // To learn which there are would take a second, and the others wait for what comes from here.
+            (Tracks::Learnt, Some(header)) => Tracks::Stated(header),
+            (tracks, _) => tracks,
+        };
+        let canonical = Canonical::new(tracks, now);
+        self.reading = Some(Reading { canonical, cutter, aligner, alignment: None });
     }
 
     /// The connection is over.
@@ -102,6 +110,11 @@ impl Origin {
     pub(super) fn batch(&mut self, now: Instant, batch: &crate::swarm::Batch, player: &mut Player) {
         if let Some(reading) = &mut self.reading {
             reading.aligner.batch(now, batch);
+            // What begins a segment of sound alone is known only from the signer.
+            reading.cutter.batch(batch);
+            while let Some(piece) = reading.cutter.poll() {
+                reading.aligner.push(now, piece);
+            }
             self.relate(player);
         }
     }

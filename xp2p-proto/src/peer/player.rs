@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::flv::Item;
+use crate::flv::{FileHeader, Item};
 use crate::swarm::PieceInfo;
 use crate::swarm::constants::{RATE_STEP, START_BUFFER_MS};
 use crate::swarm::content::{Clock, Content, Frame, Output, Reader, StreamConfig};
@@ -47,6 +47,8 @@ pub(super) struct Player {
     /// When the scheduler last played a piece, and a frame of the origin last went out.
     played: Option<Instant>,
     read: Option<Instant>,
+    /// The tracks that the signer has seen, as the newest segment says.
+    tracks: Option<FileHeader>,
     pub(super) unreadable: u64,
 }
 
@@ -62,6 +64,7 @@ impl Player {
             last_due: None,
             played: None,
             read: None,
+            tracks: None,
             unreadable: 0,
         }
     }
@@ -142,10 +145,18 @@ impl Player {
         }
         while let Some(content) = self.reader.poll() {
             match content {
-                Content::Segment { gap, config, .. } => self.output.begin(clock, &config, !gap),
+                Content::Segment { gap, config, .. } => {
+                    self.tracks = Some(config.tracks);
+                    self.output.begin(clock, &config, !gap);
+                }
                 Content::Frame(frame) => self.output.push(clock, &frame),
             }
         }
+    }
+
+    /// Which tracks the stream has, if that is known from pieces.
+    pub(super) fn tracks(&self) -> Option<FileHeader> {
+        self.tracks
     }
 
     /// What is ready.

@@ -247,8 +247,9 @@ pub const SAMPLE: usize = 64;
 pub const CANDIDATES_PER_LANE: usize = 2;
 /// Part of the members of other regions that is passed over, in percent.
 pub const FOREIGN_REJECT_PERCENT: u32 = 30;
-/// Leases that are granted in [`LEASE_WINDOW_MS`], at least.
-pub const MIN_LEASES: usize = 2;
+/// Leases that are granted in [`LEASE_WINDOW_MS`], at least: when the only puller of a small swarm dies, those at the edge have no
+/// other neighbours to turn to in time.
+pub const MIN_LEASES: usize = 4;
 /// Most pieces that the signer's server gives a new puller from the group of pictures that the origin has left behind.
 pub const MAX_FILL: u64 = 96;
 /// How often it does so, in ms.

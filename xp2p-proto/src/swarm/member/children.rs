@@ -13,7 +13,7 @@ use crate::swarm::{Message, NatClass, Payload, PeerId, PieceNo};
 /// Most pieces that a new child is sent to catch up.
 const MAX_CATCH_UP: usize = 64;
 /// How much longer than asked for an answer to a request may take, in ms.
-const REQUEST_SLACK_MS: i64 = 200;
+const REQUEST_SLACK_MS: i64 = 300;
 
 impl<P: Payload> Member<P> {
     /// How many children the uplink is believed to feed.
@@ -137,7 +137,7 @@ impl<P: Payload> Member<P> {
         let slot = here.filter(|s| s.path.with(self.config.id).is_some());
         match slot.map(|s| (s.info.lane() as u8, usize::from(s.info.len))) {
             Some((lane, len))
-                if self.config.share && self.uplink.backlog_ms() <= slack.max(0) + REQUEST_SLACK_MS =>
+                if self.config.share && self.uplink.wait_ms(self.now + slack) <= slack + REQUEST_SLACK_MS =>
             {
                 self.uplink.remove(|q| q.to == from && q.no == no);
                 let due = self.now + slack;

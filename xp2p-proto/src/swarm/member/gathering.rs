@@ -78,12 +78,25 @@ impl<P: Payload> Member<P> {
                 continue;
             }
             self.gathering.fruitless = 0;
+            if candidate.origin_fed && self.config.use_peers {
+                // Whoever reads the origin is worth a place more: when those who did are dead, everything depends on it.
+                self.connect(candidate);
+                continue;
+            }
             if self.gathering.known.len() >= MAX_KNOWN {
                 self.gathering.known.pop_front();
             }
             self.gathering.known.push_back(candidate);
         }
         self.connect_known();
+    }
+
+    fn connect(&mut self, candidate: Candidate) {
+        if self.neighbours.len() + self.gathering.connecting.len() < MAX_NEIGHBOURS {
+            self.gathering.tried += 1;
+            self.gathering.connecting.push((candidate.peer, self.now));
+            self.actions.push_back(Action::Connect(candidate));
+        }
     }
 
     fn connect_known(&mut self) {
@@ -98,9 +111,7 @@ impl<P: Payload> Member<P> {
             if self.neighbours.get(candidate.peer).is_some() {
                 continue;
             }
-            self.gathering.tried += 1;
-            self.gathering.connecting.push((candidate.peer, self.now));
-            self.actions.push_back(Action::Connect(candidate));
+            self.connect(candidate);
         }
     }
 

@@ -15,7 +15,8 @@ use crate::swarm::{
 /// A piece whose digest has not come.
 #[derive(Debug)]
 pub(super) struct Pending<P> {
-    from: PeerId,
+    /// `None`: the signer's server.
+    from: Option<PeerId>,
     head: PieceHead,
     payload: P,
     since: Ms,
@@ -69,7 +70,10 @@ impl<P: Payload> Member<P> {
             let no = self.pending[i].head.no; // below the length
             if self.shelf.get(no).is_some_and(|s| s.confirmed) {
                 if let Some(p) = self.pending.remove(i) {
-                    self.check_piece(p.from, p.head, p.payload);
+                    match p.from {
+                        Some(from) => self.check_piece(from, p.head, p.payload),
+                        None => self.take_filled_piece(p.head.no, p.payload),
+                    }
                 }
             } else {
                 i += 1;
@@ -194,10 +198,34 @@ impl<P: Payload> Member<P> {
             && head.no < self.shelf.end() + MAX_PIECES as u64
             && self.shelf.end() > 0
         {
-            if self.pending.len() >= MAX_PENDING {
-                self.pending.pop_front();
+            self.wait_for_digest(Some(from), head, payload);
+        }
+    }
+
+    fn wait_for_digest(&mut self, from: Option<PeerId>, head: PieceHead, payload: P) {
+        if self.pending.len() >= MAX_PENDING {
+            self.pending.pop_front();
+        }
+        self.pending.push_back(Pending { from, head, payload, since: self.now });
+    }
+
+    /// Takes in a piece that the signer's server has kept.
+    pub(super) fn take_filled_piece(&mut self, no: PieceNo, payload: P) {
+        match self.shelf.get(no) {
+            Some(slot) if slot.is_here() => {}
+            Some(slot) if slot.confirmed => {
+                let info = slot.info;
+                if payload.verify(&info) {
+                    self.take_origin_piece(info, payload);
+                } else {
+                    self.stats.corrupt_bytes += payload.len() as u64;
+                }
             }
-            self.pending.push_back(Pending { from, head, payload, since: self.now });
+            _ if no < self.shelf.end() + MAX_PIECES as u64 => {
+                let head = PieceHead { no, pushed: false, path: Path::EMPTY };
+                self.wait_for_digest(None, head, payload);
+            }
+            _ => {}
         }
     }
 

@@ -266,13 +266,7 @@ impl<P: Payload> Member<P> {
     /// The server has sent a piece that was missing when this member began to read the origin for others.
     pub fn handle_filled_piece(&mut self, now: Instant, no: PieceNo, payload: P) {
         self.step(now);
-        if let Some(info) = self.shelf.get(no).filter(|s| s.confirmed && !s.is_here()).map(|s| s.info) {
-            if payload.verify(&info) {
-                self.take_origin_piece(info, payload);
-            } else {
-                self.stats.corrupt_bytes += payload.len() as u64;
-            }
-        }
+        self.take_filled_piece(no, payload);
         self.pump_uplink();
     }
 

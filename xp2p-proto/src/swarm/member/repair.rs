@@ -25,6 +25,14 @@ const EXPECTED_MS: i64 = 150;
 const DOUBT_MS: i64 = 80;
 /// A piece of this age is asked for on trust, in ms.
 const HOPEFUL_MS: i64 = 800;
+/// Most pulls at once from a neighbour that has not delivered anything yet: it may be one that never does.
+const MAX_UNPROVEN: u8 = 3;
+/// What such a neighbour may take beyond its round trips, in ms. A newcomer has no time to find out slowly.
+const UNPROVEN_TIMEOUT_MS: i64 = 120;
+/// After so many failures a neighbour that has never delivered is avoided.
+const UNPROVEN_FAILS: f32 = 1.4;
+/// For so long, in ms.
+const UNPROVEN_BAN_MS: i64 = 5_000;
 /// How long a parent that has just been found is given to bring what was missed, in ms.
 const CATCH_UP_MS: i64 = 600;
 /// Unless the piece is needed within this time, in ms.
@@ -67,10 +75,13 @@ impl<P: Payload> Member<P> {
                 slot.refuse(peer);
             }
             self.answered(peer);
-            if let Some(neighbour) = self.neighbours.get_mut(peer) {
-                neighbour.fail(0.5);
-            }
             self.send(peer, Message::Cancel { piece: no });
+            let Some(neighbour) = self.neighbours.get_mut(peer) else { continue };
+            neighbour.fail(0.5);
+            if !neighbour.delivered && neighbour.fails > UNPROVEN_FAILS && neighbour.bad_until <= self.now {
+                // Not reported: an honest one whose uplink is full looks the same to a newcomer.
+                self.shun(peer, self.now + UNPROVEN_BAN_MS);
+            }
         }
         for (no, deadline) in wanted.into_iter().take(count) {
             if outstanding >= most {
@@ -119,12 +130,14 @@ impl<P: Payload> Member<P> {
         for n in self.neighbours.iter() {
             // Maps are half a second old; whoever gets this substream early enough has the piece by now.
             let status = n.lanes[k]; // below LANES
-            let expected = status.depth != NO_SOURCE && age > i64::from(status.lag) + EXPECTED_MS;
+            let expected = status.depth != NO_SOURCE
+                && n.have.end() > info.no
+                && age > i64::from(status.lag) + EXPECTED_MS;
             let has = n.have.has(info.no);
             if !(has || expected || hopeful && !n.told) || n.asked >= each || n.bad_until > self.now {
                 continue;
             }
-            if slot.is_some_and(|s| s.was_refused_by(n.id)) {
+            if slot.is_some_and(|s| s.was_refused_by(n.id)) || !n.delivered && n.asked >= MAX_UNPROVEN {
                 continue;
             }
             let noise = i64::from(rand_core::Rng::next_u32(&mut self.rng) % NOISE_MS);
@@ -137,7 +150,9 @@ impl<P: Payload> Member<P> {
                 + noise;
             if best.is_none_or(|(b, _, _)| score < b) {
                 let base = 2 * n.rtt;
-                let timeout = if deadline < PULL_DEADLINE_MS {
+                let timeout = if !n.delivered {
+                    n.rtt * 3 / 2 + UNPROVEN_TIMEOUT_MS + n.backlog
+                } else if deadline < PULL_DEADLINE_MS {
                     base + URGENT_TIMEOUT_MS + n.backlog
                 } else {
                     base + TIMEOUT_MS + n.backlog

@@ -281,6 +281,10 @@ fn children_get_what_they_lack_and_the_rest_of_the_substream() {
 fn with_sharing_off_nothing_is_sent_from_that_moment() {
     let mut bench = Bench::watching();
     bench.accept_all();
+    for no in 20..40 {
+        bench.piece(A, no, GOOD);
+        bench.piece(B, no, GOOD);
+    }
     for lane in 0..LANES as u8 {
         bench.member.handle_message(bench.now, B, Message::Subscribe { lane, from: 40, value: 0 });
     }

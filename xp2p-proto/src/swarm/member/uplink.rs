@@ -62,6 +62,13 @@ impl Uplink {
         (bits * 1000 / self.usable().max(1)) as i64
     }
 
+    /// How long something takes to leave that is due at `due`, in ms: what is due later waits for it.
+    pub(super) fn wait_ms(&self, due: Ms) -> i64 {
+        let before: usize = self.queue.iter().take_while(|q| q.due <= due).map(|q| q.len).sum();
+        let bits = (before + self.in_flight_bytes) as u64 * 8;
+        (bits * 1000 / self.usable().max(1)) as i64
+    }
+
     pub(super) fn push(&mut self, item: Queued) {
         if self.queue.iter().any(|q| q.to == item.to && q.no == item.no)
             || self.in_flight.iter().any(|(to, no, _)| *to == item.to && *no == item.no)

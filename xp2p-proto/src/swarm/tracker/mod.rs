@@ -244,6 +244,7 @@ impl Tracker {
         self.roll.remove(peer);
         if self.pullers.remove(peer) {
             self.elect_if_needed();
+            self.introduce_pullers();
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::swarm::constants::{
     HANDOVER_MS, PING_INTERVAL_MS, PING_TIMEOUT_MS, PING_TIMEOUT_REPORTED_MS, PULLER_AGE_MS, PULLER_GAIN,
     QUORUM_FROM, SEVERAL_REPORTERS, THREE_PULLERS_FROM, TWO_PULLERS_FROM,
 };
-use crate::swarm::{FromTracker, NatClass, PeerId, Trust};
+use crate::swarm::{Candidate, FromTracker, NatClass, PeerId, Trust};
 
 /// What a second puller in the same region costs: both may vanish together.
 const SAME_REGION: i64 = 20;
@@ -16,6 +16,12 @@ const READS_ALREADY: i64 = 10;
 const FULL_AGE_MS: i64 = 30_000;
 /// What each substream is worth that a member gets from a puller directly.
 const TOP_LANE: i64 = 2;
+/// Pullers that die within this time, in ms, die at once.
+const AT_ONCE_MS: i64 = 1_000;
+/// How many more are elected when all have died at once.
+const EMERGENCY: usize = 3;
+/// Most members that are told of new pullers after a failure, the strongest first.
+const MAX_BEREFT: usize = 64;
 /// How often better pullers are looked for, in ms.
 const REVIEW_MS: i64 = 5_000;
 /// A member that did not answer as puller is not elected again for so long, in ms.
@@ -117,7 +123,13 @@ impl Tracker {
 
     /// Elects as long as there are too few.
     pub(super) fn elect_if_needed(&mut self) {
-        while self.pullers.lasting() < self.wanted_pullers() {
+        let mut wanted = self.wanted_pullers();
+        let recent = self.pullers.failed.iter().filter(|(_, at)| self.now - at < AT_ONCE_MS).count();
+        if recent > 0 && recent >= wanted && self.roll.len() >= TWO_PULLERS_FROM {
+            // All are dead, and everybody waits for what two uplinks can give: more of them until that is over.
+            wanted += EMERGENCY;
+        }
+        while self.pullers.lasting() < wanted {
             let settled = self.best_puller(PULLER_AGE_MS);
             let Some((_, peer)) = settled.or_else(|| self.best_puller(0)) else { break };
             self.elect(peer);
@@ -200,6 +212,7 @@ impl Tracker {
         for peer in ping {
             self.tell(peer, FromTracker::Ping);
         }
+        let bereft = !dead.is_empty();
         for peer in dead {
             self.pullers.remove(peer);
             self.pullers.failed.push((peer, now));
@@ -212,9 +225,35 @@ impl Tracker {
             self.tell(peer, FromTracker::Demote);
         }
         self.elect_if_needed();
+        if bereft {
+            self.introduce_pullers();
+        }
         if now >= self.pullers.next_review {
             self.pullers.next_review = now + REVIEW_MS;
             self.review();
+        }
+    }
+
+    /// Those whom the dead ones fed need the new ones at once: below each of them hangs a whole tree.
+    pub(super) fn introduce_pullers(&mut self) {
+        let mut bereft: Vec<_> = self
+            .roll
+            .iter()
+            .filter(|(p, r)| !r.excluded && !self.pullers.contains(*p) && r.depth.contains(&1))
+            .map(|(p, r)| (r.slots, p))
+            .collect();
+        bereft.sort_unstable_by(|a, b| b.cmp(a));
+        for (_, peer) in bereft.into_iter().take(MAX_BEREFT) {
+            let Some(nat) = self.roll.get(peer).map(|r| r.nat) else { continue };
+            let pullers = self.pullers.all();
+            let candidates: Vec<_> = pullers
+                .into_iter()
+                .filter_map(|p| self.roll.get(p).filter(|r| r.nat.reaches(nat)).map(|r| (p, r)))
+                .map(|(p, r)| Candidate { peer: p, nat: r.nat, origin_fed: true, contact: r.contact.clone() })
+                .collect();
+            if !candidates.is_empty() {
+                self.tell(peer, FromTracker::Candidates(candidates));
+            }
         }
     }
 
