@@ -40,6 +40,15 @@ impl Foreign {
         self.publication.lock().expect("not poisoned").stats().clients
     }
 
+    /// Waits until nobody reads it any more: a connection that was closed is missed with the next tag.
+    pub(crate) fn deserted(&self, patience: Duration) {
+        let end = Instant::now() + patience;
+        while self.clients() > 0 {
+            assert!(Instant::now() < end, "{} still read it", self.clients());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// The publisher goes, and comes again.
     pub(crate) fn restart(&self) {
         assert!(self.origin.unpublish(NAME));

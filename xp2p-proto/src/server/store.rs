@@ -55,13 +55,18 @@ impl Store {
 mod tests {
     use super::*;
 
+    #[expect(clippy::disallowed_methods, reason = "a test needs some first instant")]
+    fn first_instant() -> Instant {
+        Instant::now()
+    }
+
     fn numbers(store: &Store, from: PieceNo, to: PieceNo) -> Vec<PieceNo> {
         store.range(from, to).map(|(no, _)| no).collect()
     }
 
     #[test]
     fn the_newest_seconds_are_kept() {
-        let start = Instant::now();
+        let start = first_instant();
         let mut store = Store::default();
         for no in 0..200 {
             store.push(start + Duration::from_millis(100 * no), no, Bytes::from_static(b"piece"));
@@ -75,7 +80,7 @@ mod tests {
 
     #[test]
     fn no_stream_takes_all_memory() {
-        let now = Instant::now();
+        let now = first_instant();
         let mut store = Store::default();
         let large = Bytes::from(vec![0; 1 << 20]);
         (0..40).for_each(|no| store.push(now, no, large.clone()));
@@ -86,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_signer_that_begins_anew_begins_with_an_empty_store() {
-        let now = Instant::now();
+        let now = first_instant();
         let mut store = Store::default();
         (0..5).for_each(|no| store.push(now, no, Bytes::from_static(b"old")));
         store.push(now, 0, Bytes::from_static(b"new"));
