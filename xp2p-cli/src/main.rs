@@ -27,6 +27,7 @@ mod talk;
 mod time;
 mod view;
 mod voice_out;
+mod watch;
 mod when;
 
 use std::process::ExitCode;
@@ -80,6 +81,7 @@ fn run(command: &Command) -> Result<u8> {
     let arrived = match command {
         Command::Demo(args) => block_on(demo::run(args))?,
         Command::View(args) => block_on(view::run(args))?,
+        Command::Watch(args) => block_on(watch::run(args))?,
         Command::Probe(args) => block_on(probe::run(args))?,
         Command::Playback(args) => block_on(playback::run(args))?,
         Command::Server(args) => block_on(server::run(args)).map(|()| true)?,
