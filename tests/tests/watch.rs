@@ -9,14 +9,14 @@ use serde_json::Value;
 use xp2p_smol::Smol;
 use xp2p_smol::driver::origin::server::{Feed, OriginServer, OriginServerConfig, Publication};
 use xp2p_smol::driver::server::ServerHandle;
+use xp2p_smol::driver::signing::{SigningConfig, StreamSigner};
 use xp2p_smol::driver::source::{Source, SourceEvent, SourceSpec};
-use xp2p_smol::driver::watch::sign;
 use xp2p_smol::proto::flv::{Demuxer, Item, Limits, Tag, TagKind};
 use xp2p_smol::proto::info::ServerSpec;
 use xp2p_smol::proto::keys::SecretKey;
 use xp2p_smol::proto::link::Entropy;
 use xp2p_smol::proto::server::ServerConfig;
-use xp2p_smol::proto::swarm::StreamId;
+use xp2p_smol::proto::swarm::{StreamId, Trust};
 use xp2p_tests::processes::{Process, TempDir};
 
 /// Pictures that are all different, and sound.
@@ -49,13 +49,14 @@ fn home() -> Home {
     let origin = OriginServer::bind(&Smol, OriginServerConfig::new(any)).unwrap();
     let url = origin.url("room");
     let stream = StreamId::of_url(&url).unwrap();
-    let mut signer = sign(&Smol, server.machine().clone(), stream, secret(2));
+    let signing = SigningConfig { key: secret(2), trust: Trust::Source, streams: vec![stream] };
+    let signer = StreamSigner::spawn(&Smol, &server, signing);
     let published = Arc::new(Mutex::new(Vec::new()));
     let list = published.clone();
     let (sender, tags) = async_channel::bounded(256);
     let tap = Box::new(move |tag: &Tag| {
         list.lock().unwrap().push(tag.clone());
-        signer(tag);
+        signer.push(tag);
     });
     let publication = origin.publish("room", Feed::Tags(tags), Some(tap)).unwrap();
     let sink = Box::new(move |event| match event {
@@ -131,8 +132,18 @@ fn twelve_processes_share_a_stream_and_four_of_them_are_killed() {
     for n in 0..WATCHERS {
         let out = format!("{n}.flv");
         let args = [
-            "watch", &home.url, "--tracker", &home.spec, "--out", &out, "--seconds", &seconds, "--json",
-            "--interval", "1", "--no-player",
+            "watch",
+            &home.url,
+            "--tracker",
+            &home.spec,
+            "--out",
+            &out,
+            "--seconds",
+            &seconds,
+            "--json",
+            "--interval",
+            "1",
+            "--no-player",
         ];
         watchers.push(Some(Process::start(&format!("watch {n}"), dir.path(), &args)));
         std::thread::sleep(STAGGER);

@@ -50,11 +50,16 @@ pub(crate) enum Command {
 }
 
 /// Show it all on this machine: a server, a camera with a test clip, and viewers.
+///
+/// With --swarm: an origin, a tracker, and viewers who pass one live stream on to each other.
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
-    /// How many viewers.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=500))]
-    pub(crate) viewers: u16,
+    /// Many viewers share one stream, instead of each watching the camera.
+    #[arg(long)]
+    pub(crate) swarm: bool,
+    /// How many viewers. Default: 1, with --swarm 12.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=500))]
+    pub(crate) viewers: Option<u16>,
     /// Stop after this many seconds. Without it the demo runs until Ctrl-C.
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seconds: Option<u64>,
@@ -391,11 +396,13 @@ pub(crate) struct View {
 /// who that is, the tracker says. Without a tracker that can be reached, or without a signer, the stream comes from its origin
 /// alone.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  xp2p watch https://cdn.example/live/room.flv --tracker my.server.example:20002\n\n\
+#[command(
+    after_help = "Example:\n  xp2p watch https://cdn.example/live/room.flv --tracker my.server.example:20002\n\n\
     When little is shared, the summary says why: `puller` this viewer read the origin for the others; `no_peers` nobody \
     else watched; `nat` others could not be reached; `uplink` others had none left; `late` pieces came too late; \
     `policy` sharing was off.\n\n\
-    Exit codes: 0 video arrived, 1 none did, 64 wrong usage.")]
+    Exit codes: 0 video arrived, 1 none did, 64 wrong usage."
+)]
 pub(crate) struct Watch {
     /// Where the stream is: http:// or https://, FLV. Signatures in its query stay on this machine.
     #[arg(value_name = "URL")]

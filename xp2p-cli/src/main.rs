@@ -5,6 +5,7 @@ mod args;
 mod camera;
 mod command;
 mod demo;
+mod demo_swarm;
 mod download;
 mod hook;
 mod info;
@@ -79,6 +80,7 @@ fn failure(command: &Command) -> u8 {
 fn run(command: &Command) -> Result<u8> {
     use futures_lite::future::block_on;
     let arrived = match command {
+        Command::Demo(args) if args.swarm => block_on(demo_swarm::run(args))?,
         Command::Demo(args) => block_on(demo::run(args))?,
         Command::View(args) => block_on(view::run(args))?,
         Command::Watch(args) => block_on(watch::run(args))?,

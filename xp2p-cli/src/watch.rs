@@ -108,10 +108,13 @@ pub(crate) async fn run(args: &Watch) -> Result<bool> {
     let mut rates = Rates::default();
     loop {
         let next = futures_lite::future::or(
-            futures_lite::future::or(async { events.recv().await.map_or(News::Stop, News::Watcher) }, async {
-                (&mut meter).await;
-                News::Enough
-            }),
+            futures_lite::future::or(
+                async { events.recv().await.map_or(News::Stop, News::Watcher) },
+                async {
+                    (&mut meter).await;
+                    News::Enough
+                },
+            ),
             futures_lite::future::or(
                 futures_lite::future::or(
                     async {
@@ -215,7 +218,8 @@ impl Teller {
         let mut value = stats.to_json();
         if let Some(fields) = value.as_object_mut() {
             fields.insert("event".to_owned(), event.into());
-            fields.insert("seconds".to_owned(), ((start.elapsed().as_secs_f64() * 10.0).round() / 10.0).into());
+            fields
+                .insert("seconds".to_owned(), ((start.elapsed().as_secs_f64() * 10.0).round() / 10.0).into());
         }
         self.say(&value);
     }
@@ -242,7 +246,9 @@ impl Teller {
             }
             WatchEvent::Registered { .. } => json!({"event": "registered"}),
             WatchEvent::ServerLost { reason } => {
-                note(format!("the tracker: {reason}; the origin alone goes on, and the tracker is tried again"));
+                note(format!(
+                    "the tracker: {reason}; the origin alone goes on, and the tracker is tried again"
+                ));
                 json!({"event": "server-lost", "reason": reason})
             }
             WatchEvent::Refused { reason } => {
@@ -312,18 +318,16 @@ impl Rates {
             bytes as f64 * 8.0 / 1000.0 / now.duration_since(before).as_secs_f64().max(0.001)
         };
         let (down_rate, up_rate) = match self.last {
-            Some((at, d, u)) => {
-                (rate(now, at, down.saturating_sub(d)), rate(now, at, up.saturating_sub(u)))
-            }
+            Some((at, d, u)) => (rate(now, at, down.saturating_sub(d)), rate(now, at, up.saturating_sub(u))),
             None => (0.0, 0.0),
         };
         self.last = Some((now, down, up));
         if stats.startup_ms.is_none() {
             return "waiting for a picture".to_owned();
         }
-        let latency = stats
-            .latency_ms
-            .map_or_else(String::new, |ms| format!("{:.1} s behind | ", f64::from(u32::try_from(ms).unwrap_or(u32::MAX)) / 1000.0));
+        let latency = stats.latency_ms.map_or_else(String::new, |ms| {
+            format!("{:.1} s behind | ", f64::from(u32::try_from(ms).unwrap_or(u32::MAX)) / 1000.0)
+        });
         let origin = if stats.origin_open { reason_words(stats.reason) } else { "closed" };
         format!(
             "{:.0} % from viewers | {latency}{} peers, {} parents, {} children | {down_rate:.0} kbit/s down, {up_rate:.0} up | \

@@ -12,7 +12,6 @@ mod config;
 mod event;
 mod reading;
 mod role;
-mod signing;
 mod stats;
 mod tracker;
 
@@ -27,7 +26,6 @@ use xp2p_proto::swarm::StreamId;
 
 pub use self::config::{WatchConfig, WatchError};
 pub use self::event::WatchEvent;
-pub use self::signing::sign;
 pub use self::stats::WatchStats;
 
 use self::reading::Reading;

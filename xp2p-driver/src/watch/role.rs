@@ -67,7 +67,8 @@ impl WatchRole {
         self.intake.tag(tag);
         // Sound that comes before the first picture is none; without pictures it is all there is, and comes after a header
         // that says so.
-        if tag.is_keyframe() || (!tag.is_sequence_header() && !self.intake.has_video() && !tag.is_metadata()) {
+        if tag.is_keyframe() || (!tag.is_sequence_header() && !self.intake.has_video() && !tag.is_metadata())
+        {
             let mut known = self.known.lock();
             if known.first_picture.is_none() {
                 known.first_picture = Some(now.saturating_duration_since(self.start));
