@@ -83,10 +83,11 @@ pub(crate) async fn run(args: &Server) -> Result<()> {
     let spec = spec(args, server.local_addr(), key)?;
     let streams = Arc::new(Media::start(&args.media, &server, &identity)?);
     if let Some(http) = args.http {
-        let (handle, media) = (server.clone(), streams.clone());
+        // Sources end, and with them what they have started, when the server does, not when the last page is served.
+        let (handle, media) = (server.clone(), Arc::downgrade(&streams));
         let pages: status::Pages = Arc::new(move |path: &str| {
             let (handle, media, path) = (handle.clone(), media.clone(), path.to_owned());
-            Box::pin(async move { page(&handle, &media, &path).await })
+            Box::pin(async move { page(&handle, &*media.upgrade()?, &path).await })
         });
         let bound = status::serve(&Smol, http, pages)?;
         eprintln!("health and metrics on http://{bound}/health, /status and /metrics");
@@ -117,6 +118,7 @@ pub(crate) async fn run(args: &Server) -> Result<()> {
             News::Stop => break,
         }
     }
+    drop(streams);
     server.shutdown().await;
     Ok(())
 }
