@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use xp2p_driver::origin::server::{OriginServer, OriginServerConfig};
 use xp2p_driver::player::{PlayerConfig, PlayerServer};
 use xp2p_driver::publish::{PublishConfig, Published, publish};
-use xp2p_driver::runtime::sleep;
+use xp2p_driver::runtime::{Runtime as _, sleep};
 use xp2p_driver::server::ServerHandle;
 use xp2p_driver::source::SourceSpec;
 use xp2p_driver::watch::{WatchConfig, WatchStats};
@@ -202,9 +202,8 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
     let total = Total::of(&all);
     let connections = home.published.publication.stats().clients;
     let late = half.map(|before| total.since(&before));
-    for watcher in &watchers {
-        watcher.close().await;
-    }
+    let seconds = start.elapsed().as_secs_f64();
+    close(watchers).await;
     home.server.shutdown().await;
     say(
         json!({
@@ -217,7 +216,7 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
             "origin_connections_most": most,
             "stalls": total.stalls,
             "slowest_startup_ms": total.slowest_startup,
-            "seconds": rounded(start.elapsed().as_secs_f64()),
+            "seconds": rounded(seconds),
         }),
         format!(
             "{}\n\n{} of {} viewers got a picture, the last one after {} ms. {:.1} % of all bytes came from other viewers{}.",
@@ -230,6 +229,21 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
         ),
     );
     Ok(!all.is_empty() && total.with_picture == all.len())
+}
+
+/// All at once: each waits until its goodbyes are heard.
+async fn close(watchers: Vec<Watcher>) {
+    let (done, all_done) = async_channel::bounded::<()>(1);
+    for watcher in watchers {
+        let done = done.clone();
+        Smol.spawn(Box::pin(async move {
+            watcher.close().await;
+            drop(done);
+        }));
+    }
+    drop(done);
+    // Ends with an error, when the last one is dropped.
+    let _ = all_done.recv().await;
 }
 
 fn rounded(value: f64) -> f64 {
