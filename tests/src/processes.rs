@@ -131,6 +131,11 @@ impl Process {
         }
     }
 
+    /// All lines of its standard output that have come and were not taken yet.
+    pub fn lines_so_far(&mut self) -> Vec<String> {
+        self.lines.try_iter().collect()
+    }
+
     /// The next line of its standard error that contains `text`.
     pub fn error_line(&mut self, time: Duration, text: &str) -> String {
         let end = Instant::now() + time;

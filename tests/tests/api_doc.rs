@@ -21,6 +21,7 @@ const ENUMS: &[&str] = &[
     "xp2p_driver::pusher::PusherEvent",
     "xp2p_driver::viewer::DownloadEvent",
     "xp2p_driver::viewer::ServiceEvent",
+    "xp2p_driver::watch::WatchEvent",
     "xp2p_driver::witness::WitnessEvent",
     "xp2p_proto::camera::CameraEvent",
     "xp2p_proto::camera::Watermark",

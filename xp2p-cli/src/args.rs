@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 #[command(after_help = "Start here: `xp2p demo` shows a server, a camera and a viewer on this machine.\n\n\
     Secrets (XP2PINFO, ID:SECRET) are best given as @FILE or - (standard input), so that they show neither in the \
     process list nor in the shell's history.\n\n\
-    Exit codes: 0 success, 1 failure (of `view`: no video arrived), 64 wrong usage. Of `command` and its shortcuts: \
+    Exit codes: 0 success, 1 failure (of `view` and `watch`: no video arrived), 64 wrong usage. Of `command` and its shortcuts: \
     1 the camera refuses, 2 it cannot be asked, 3 it does not answer in time.")]
 pub(crate) struct Cli {
     /// Log more: -v what happens, -vv every connection, -vvv every packet. XP2P_LOG sets a filter.
@@ -32,6 +32,7 @@ pub(crate) enum Command {
     Keygen(Keygen),
     Camera(Box<Camera>),
     View(View),
+    Watch(Box<Watch>),
     Playback(Playback),
     Download(Download),
     Talk(Talk),
@@ -49,11 +50,16 @@ pub(crate) enum Command {
 }
 
 /// Show it all on this machine: a server, a camera with a test clip, and viewers.
+///
+/// With --swarm: an origin, a tracker, and viewers who pass one live stream on to each other.
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
-    /// How many viewers.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=500))]
-    pub(crate) viewers: u16,
+    /// Many viewers share one stream, instead of each watching the camera.
+    #[arg(long)]
+    pub(crate) swarm: bool,
+    /// How many viewers. Default: 1, with --swarm 12.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=500))]
+    pub(crate) viewers: Option<u16>,
     /// Stop after this many seconds. Without it the demo runs until Ctrl-C.
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seconds: Option<u64>,
@@ -381,6 +387,71 @@ pub(crate) struct View {
     /// Print one JSON object per event on standard output, a summary last.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Watch a live stream together with others, who pass it on to each other. Prints a local URL that a player opens.
+///
+/// Any HTTP-FLV stream works, unchanged: a media server's, a CDN's, or one of `xp2p server`. The more people watch, the less
+/// of it comes from there. Nothing that comes from other viewers is shown unless the signer of the stream has vouched for it;
+/// who that is, the tracker says. Without a tracker that can be reached, or without a signer, the stream comes from its origin
+/// alone.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  xp2p watch https://cdn.example/live/room.flv --tracker my.server.example:20002\n\n\
+    When little is shared, the summary says why: `puller` this viewer read the origin for the others; `no_peers` nobody \
+    else watched; `nat` others could not be reached; `uplink` others had none left; `late` pieces came too late; \
+    `policy` sharing was off.\n\n\
+    Exit codes: 0 video arrived, 1 none did, 64 wrong usage."
+)]
+pub(crate) struct Watch {
+    /// Where the stream is: http:// or https://, FLV. Signatures in its query stay on this machine.
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+    /// The server where the viewers meet, as `xp2p server` printed it. Without #KEY the first key that it shows is remembered.
+    #[arg(long, value_name = "HOST:PORT[#KEY]", required_unless_present = "no_peers")]
+    pub(crate) tracker: Option<String>,
+    /// The server's admission secret, if it wants one. @FILE reads it from a file.
+    #[arg(long, value_name = "ID:SECRET", env = "XP2P_APP_KEY", hide_env_values = true)]
+    pub(crate) app_key: Option<String>,
+    /// Where players connect to.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// Serve no player; for --out.
+    #[arg(long)]
+    pub(crate) no_player: bool,
+    /// Let web pages of this origin play the stream. May be given several times.
+    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    pub(crate) allow_origins: Vec<String>,
+    /// Record to a file, or - for standard output.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) out: Option<PathBuf>,
+    /// Stop after this many seconds of the stream.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seconds: Option<u64>,
+    /// Most kbit/s to upload to other viewers. `off`: no limit.
+    #[arg(long, value_name = "KBIT|off", default_value = "off")]
+    pub(crate) upload_limit: String,
+    /// Share nothing: everything comes from the origin, as in any player.
+    #[arg(long)]
+    pub(crate) no_peers: bool,
+    /// Name of the stream, if its viewers have different URLs for it. All of them must give the same.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) stream: Option<String>,
+    /// Key of who signs the stream, instead of those that the tracker names. Up to four.
+    #[arg(long = "signer", value_name = "KEY")]
+    pub(crate) signers: Vec<String>,
+    /// Certificates (PEM) of a private authority that may vouch for an https origin.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// UDP address to use.
+    #[arg(long, default_value = "[::]:0", value_name = "ADDR")]
+    pub(crate) bind: SocketAddr,
+    /// Print one JSON object per event on standard output, a summary last.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// With --json: print the numbers every so many seconds too.
+    #[arg(long, value_name = "S", requires = "json", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) interval: Option<u64>,
 }
 
 /// Show what an xp2pInfo says.

@@ -25,7 +25,7 @@ use crate::output::Status;
 use crate::{camera, keyfile, output, stop, view};
 
 /// Made by tests/fixtures/make-clip.sh.
-const CLIP: &[u8] = include_bytes!("../../tests/fixtures/clip.flv");
+pub(crate) const CLIP: &[u8] = include_bytes!("../../tests/fixtures/clip.flv");
 const LATENCY: Duration = Duration::from_secs(2);
 /// How long the camera may take to register.
 const REGISTER: Duration = Duration::from_secs(5);
@@ -44,6 +44,7 @@ fn loopback() -> SocketAddr {
 }
 
 pub(crate) async fn run(args: &Demo) -> Result<bool> {
+    let count = args.viewers.unwrap_or(1);
     let signals = stop::signals()?;
     let say = |value: &Value, text: &str| {
         if args.json {
@@ -74,7 +75,7 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
     let mut config = CameraConfig::new(secret, Entropy::from_os(keyfile::random()?), vec![at]);
     config.product = "demo".to_owned();
     config.name = "camera".to_owned();
-    config.max_viewers = usize::from(args.viewers);
+    config.max_viewers = usize::from(count);
     config.max_connections = config.max_viewers + 32;
     let (camera, camera_events) = CameraHandle::spawn(&Smol, loopback(), config)?;
     let source = match &args.input {
@@ -91,7 +92,7 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
 
     let players = PlayerServer::bind(&Smol, PlayerConfig::new(loopback()))?;
     let mut watching = Vec::new();
-    for number in 0..args.viewers {
+    for number in 0..count {
         let viewer = ViewerHandle::spawn(&Smol, loopback(), view::config(LATENCY)?)?;
         let (service, stream, hub) = viewer.watch(info.clone(), Live::default()).await?;
         players.insert(&number.to_string(), hub.clone());
@@ -101,7 +102,7 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
     if args.json {
         output::json(&json!({"event": "url", "url": url}));
     } else {
-        eprintln!("viewers  {}\n\nOpen this in ffplay, mpv or VLC (Ctrl-C ends the demo):\n", args.viewers);
+        eprintln!("viewers  {}\n\nOpen this in ffplay, mpv or VLC (Ctrl-C ends the demo):\n", count);
         output::line(&url);
     }
 

@@ -5,6 +5,7 @@ mod args;
 mod camera;
 mod command;
 mod demo;
+mod demo_swarm;
 mod download;
 mod hook;
 mod info;
@@ -27,6 +28,7 @@ mod talk;
 mod time;
 mod view;
 mod voice_out;
+mod watch;
 mod when;
 
 use std::process::ExitCode;
@@ -78,8 +80,10 @@ fn failure(command: &Command) -> u8 {
 fn run(command: &Command) -> Result<u8> {
     use futures_lite::future::block_on;
     let arrived = match command {
+        Command::Demo(args) if args.swarm => block_on(demo_swarm::run(args))?,
         Command::Demo(args) => block_on(demo::run(args))?,
         Command::View(args) => block_on(view::run(args))?,
+        Command::Watch(args) => block_on(watch::run(args))?,
         Command::Probe(args) => block_on(probe::run(args))?,
         Command::Playback(args) => block_on(playback::run(args))?,
         Command::Server(args) => block_on(server::run(args)).map(|()| true)?,

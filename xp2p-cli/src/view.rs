@@ -244,7 +244,7 @@ fn words(status: &ViewStatus, rate: f64, hub: &Hub) -> String {
 }
 
 /// Ends after so many seconds of video, by its own timestamps.
-async fn meter(mut subscription: Subscription, seconds: Option<u64>) {
+pub(crate) async fn meter(mut subscription: Subscription, seconds: Option<u64>) {
     let mut first = None;
     while let Some(tag) = subscription.next_tag().await {
         let Some(seconds) = seconds else { continue };

@@ -8,6 +8,7 @@
 //! * [`module`]: all of it under the names of the plug-ins.
 //! * [`pusher`]: FLV in pieces, as programs that push have it.
 //! * [`player`]: fan-out of a stream to players, recorders and programs, and the local HTTP server.
+//! * [`watch`]: one of many viewers of a live stream, which they pass on to each other.
 //! * [`origin`]: where a swarm's streams come from: a client of any HTTP-FLV server, and a server of our own.
 //! * [`signing`]: a stream's pieces and digest batches, for the tracker of a server.
 //! * [`source`]: where a camera's pictures come from.
@@ -33,6 +34,7 @@ pub mod status;
 
 mod udp;
 pub mod viewer;
+pub mod watch;
 pub mod witness;
 
 pub use xp2p_proto as proto;

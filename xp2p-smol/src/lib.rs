@@ -24,6 +24,9 @@ pub struct Smol;
 /// A running viewer on smol.
 pub type ViewerHandle = xp2p_driver::viewer::ViewerHandle<Smol>;
 
+/// A running watcher of a shared stream on smol.
+pub type Watcher = xp2p_driver::watch::Watcher<Smol>;
+
 /// The viewer side under the names of the plug-ins, on smol.
 pub type P2pModule = xp2p_driver::module::P2pModule<Smol>;
 

@@ -179,6 +179,12 @@ impl PlayerServer {
         format!("http://{}/{}/stat", crate::event_loop::reachable(self.shared.bound), self.shared.token)
     }
 
+    /// The URL of stream `id` when it is not that of a camera.
+    pub fn stream_url(&self, id: &str) -> String {
+        let bound = crate::event_loop::reachable(self.shared.bound);
+        format!("http://{bound}/{}/{}/stream.flv", self.shared.token, encode_id(id))
+    }
+
     /// The URL of stream `id` with a query such as `action=live&channel=0&quality=high`.
     pub fn url(&self, id: &str, query: &str) -> String {
         let bound = crate::event_loop::reachable(self.shared.bound);

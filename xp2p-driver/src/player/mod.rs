@@ -6,10 +6,12 @@
 mod event;
 mod http;
 mod hub;
+mod intake;
 mod io;
 mod path;
 
 pub use self::event::{PlayerEvent, SERVER_ERROR};
 pub use self::http::{PlayerConfig, PlayerServer, StatSource};
 pub use self::hub::{Hub, HubStats, MAX_QUEUE, Subscription};
+pub(crate) use self::intake::Intake;
 pub(crate) use self::io::{HyperIo, HyperTimer};

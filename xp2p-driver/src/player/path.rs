@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 /// What a path asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wanted<'a> {
-    /// `/TOKEN/ID/ipc.flv`.
+    /// `/TOKEN/ID/ipc.flv`, or `/TOKEN/ID/stream.flv` for what is no camera.
     Flv { id: Cow<'a, str> },
     /// `/TOKEN/stat`.
     Stat,
@@ -26,7 +26,7 @@ pub(super) fn wanted<'a>(path: &'a str, token: &str) -> Wanted<'a> {
     }
     match (parts.next(), parts.next(), parts.next()) {
         (Some("stat"), None, None) => Wanted::Stat,
-        (Some(id), Some("ipc.flv"), None) if !id.is_empty() => {
+        (Some(id), Some("ipc.flv" | "stream.flv"), None) if !id.is_empty() => {
             decode_id(id).map_or(Wanted::Nothing, |id| Wanted::Flv { id })
         }
         _ => Wanted::Nothing,
@@ -94,6 +94,7 @@ mod tests {
     #[test]
     fn paths_need_the_token() {
         assert_eq!(wanted("/tok/0/ipc.flv", "tok"), Wanted::Flv { id: "0".into() });
+        assert_eq!(wanted("/tok/0/stream.flv", "tok"), Wanted::Flv { id: "0".into() });
         assert_eq!(wanted("/tok/stat", "tok"), Wanted::Stat);
         for path in [
             "/",

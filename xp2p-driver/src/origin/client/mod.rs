@@ -79,6 +79,15 @@ impl Default for OriginConfig {
     }
 }
 
+/// Whether a stream could be opened at `url` at all, as far as that can be told without asking anybody.
+///
+/// # Errors
+///
+/// [`OriginError::Url`].
+pub fn check_url(url: &str) -> Result<(), OriginError> {
+    Target::parse(url).map(|_| ())
+}
+
 /// Opens streams. Clones share their configuration.
 #[derive(Debug, Clone)]
 pub struct OriginClient<R> {

@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use async_channel::Receiver;
 use bytes::Bytes;
-use xp2p_proto::flv::{Config, Demuxer, FlvError, Item, Limits, Tag, TagKind};
+use xp2p_proto::flv::{Demuxer, FlvError, Item, Limits, Tag};
 
-use crate::player::Hub;
+use crate::player::{Hub, Intake};
 
 /// Bytes that are given to the demuxer at a time, so that a large piece cannot overflow it.
 const PIECE: usize = 64 * 1024;
@@ -121,17 +121,15 @@ pub(super) async fn run(publication: Arc<Shared>, feed: Feed, tap: Option<Tap>) 
 }
 
 async fn take_in(publication: &Shared, feed: Feed, tap: Option<Tap>) {
-    let mut intake =
-        Intake { hub: publication.hub.clone(), tap, config: Config::default(), begun: false, taken: 0 };
+    let mut turns = Turns { intake: Intake::new(publication.hub.clone()), tap, taken: 0 };
     match feed {
         Feed::Tags(tags) => {
             while let Ok(tag) = tags.recv().await {
-                intake.tag(&tag);
-                intake.rest().await;
+                turns.tag(&tag).await;
             }
         }
         Feed::Flv(pieces) => {
-            if let Err(error) = intake.flv(pieces).await {
+            if let Err(error) = turns.flv(pieces).await {
                 tracing::warn!("the publication {} ends: {error}", publication.name);
                 let _ = publication.trouble.set(error);
             }
@@ -139,18 +137,19 @@ async fn take_in(publication: &Shared, feed: Feed, tap: Option<Tap>) {
     }
 }
 
-struct Intake {
-    hub: Hub,
+struct Turns {
+    intake: Intake,
     tap: Option<Tap>,
-    config: Config,
-    /// Whether a picture or sound has come. Before it the configuration may still be incomplete.
-    begun: bool,
     taken: u32,
 }
 
-impl Intake {
-    /// A feed that is always ready must not keep its clients from being served.
-    async fn rest(&mut self) {
+impl Turns {
+    async fn tag(&mut self, tag: &Tag) {
+        if let Some(tap) = &mut self.tap {
+            tap(tag);
+        }
+        self.intake.tag(tag);
+        // A feed that is always ready must not keep its clients from being served.
         self.taken = (self.taken + 1) % TURN;
         if self.taken == 0 {
             futures_lite::future::yield_now().await;
@@ -164,36 +163,12 @@ impl Intake {
                 demuxer.push(piece.split_to(piece.len().min(PIECE)))?;
                 while let Some(item) = demuxer.poll()? {
                     match item {
-                        Item::Header(header) => {
-                            self.config.header.has_audio |= header.has_audio;
-                            self.config.header.has_video |= header.has_video;
-                        }
-                        Item::Tag(tag) => {
-                            self.tag(&tag);
-                            self.rest().await;
-                        }
+                        Item::Header(header) => self.intake.header(header),
+                        Item::Tag(tag) => self.tag(&tag).await,
                     }
                 }
             }
         }
         Ok(())
-    }
-
-    fn tag(&mut self, tag: &Tag) {
-        if let Some(tap) = &mut self.tap {
-            tap(tag);
-        }
-        let changed = self.config.update(tag);
-        let sequence = tag.is_sequence_header();
-        let first = !self.begun && !sequence && tag.kind != TagKind::Script;
-        if first || (changed && self.begun) {
-            self.begun = true;
-            self.hub.configure(&Arc::new(self.config.clone()));
-        }
-        // The hub sends configuration by itself, to each client when it needs it. That of side tracks it does not know.
-        let known = || self.config.tags().any(|t| t.body == tag.body);
-        if !(tag.is_metadata() || (sequence && known())) {
-            self.hub.push(tag);
-        }
     }
 }
