@@ -1233,7 +1233,7 @@ impl World {
         self.measure.present.members = self.alive.len() as u32;
         self.measure.end_second(self.now);
         self.find_loops();
-        if second % 5 == 0 {
+        if second.is_multiple_of(5) {
             self.note_shape(u64::from(second));
         }
         self.queue.push(self.now + SECOND, Event::Second(second + 1));

@@ -56,6 +56,7 @@ struct Bench {
 }
 
 impl Bench {
+    #[allow(clippy::disallowed_methods)] // any instant will do
     fn new(config: MemberConfig) -> Self {
         let now = Instant::now();
         Self { member: Member::new(config, now), now, batches: 0 }
