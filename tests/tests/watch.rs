@@ -17,7 +17,7 @@ use xp2p_smol::proto::keys::SecretKey;
 use xp2p_smol::proto::link::Entropy;
 use xp2p_smol::proto::server::ServerConfig;
 use xp2p_smol::proto::swarm::{StreamId, Trust};
-use xp2p_tests::processes::{Process, TempDir};
+use xp2p_tests::processes::{Process, TempDir, program};
 
 /// Pictures that are all different, and sound.
 const PICTURES: &str = "lavfi:testsrc2=size=640x360:rate=25[out0];sine=frequency=440:sample_rate=44100[out1]";
@@ -61,6 +61,7 @@ fn home() -> Home {
     let publication = origin.publish("room", Feed::Tags(tags), Some(tap)).unwrap();
     let sink = Box::new(move |event| match event {
         SourceEvent::Tag(tag) => sender.send_blocking(tag).is_ok(),
+        SourceEvent::Ended(_) => false,
         other => panic!("the source: {other:?}"),
     });
     let source = Source::open(&SourceSpec::Encoded(PICTURES.to_owned(), KBIT), sink).unwrap();
@@ -124,6 +125,8 @@ fn newest(watcher: &mut Process) -> Option<Value> {
 
 #[test]
 fn twelve_processes_share_a_stream_and_four_of_them_are_killed() {
+    // Built first, or its time would be that of the watchers.
+    program();
     let home = home();
     let dir = TempDir::new("watch");
     let seconds = SECONDS.to_string();
