@@ -246,7 +246,6 @@ fn the_server_fills_in_what_died_with_all_pullers() {
 }
 
 #[test]
-#[ignore = "not yet: what comes after the death of the only puller, up to the next keyframe, does not reach the others in time"]
 fn nobody_notices_that_the_only_puller_and_three_others_vanish_late_in_a_group() {
     for (seed, pictures) in [(18, 30), (19, 46)] {
         let mut swarm = Swarm::new(seed);
