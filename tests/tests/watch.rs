@@ -42,29 +42,30 @@ struct Home {
 
 fn home() -> Home {
     let secret = |n| SecretKey::from_bytes([n; 32]);
-    let any = "127.0.0.1:0".parse().unwrap();
+    let any = "127.0.0.1:0".parse().expect("an address");
     let config = ServerConfig::new(secret(1), Entropy::from_os([7; 32]), any);
-    let (server, _) = ServerHandle::spawn(&Smol, any, None, config).unwrap();
+    let (server, _) = ServerHandle::spawn(&Smol, any, None, config).expect("a server");
     let spec = ServerSpec { addr: server.local_addr().into(), key: Some(secret(1).public()) }.to_string();
-    let origin = OriginServer::bind(&Smol, OriginServerConfig::new(any)).unwrap();
+    let origin = OriginServer::bind(&Smol, OriginServerConfig::new(any)).expect("an origin");
     let url = origin.url("room");
-    let stream = StreamId::of_url(&url).unwrap();
+    let stream = StreamId::of_url(&url).expect("a stream");
     let signing = SigningConfig { key: secret(2), trust: Trust::Source, streams: vec![stream] };
     let signer = StreamSigner::spawn(&Smol, &server, signing);
     let published = Arc::new(Mutex::new(Vec::new()));
     let list = published.clone();
     let (sender, tags) = async_channel::bounded(256);
     let tap = Box::new(move |tag: &Tag| {
-        list.lock().unwrap().push(tag.clone());
+        list.lock().expect("nobody panics with it").push(tag.clone());
         signer.push(tag);
     });
-    let publication = origin.publish("room", Feed::Tags(tags), Some(tap)).unwrap();
+    let publication = origin.publish("room", Feed::Tags(tags), Some(tap)).expect("a free name");
     let sink = Box::new(move |event| match event {
         SourceEvent::Tag(tag) => sender.send_blocking(tag).is_ok(),
         SourceEvent::Ended(_) => false,
         other => panic!("the source: {other:?}"),
     });
-    let source = Source::open(&SourceSpec::Encoded(PICTURES.to_owned(), KBIT), sink).unwrap();
+    let source = Source::open(&SourceSpec::Encoded(PICTURES.to_owned(), KBIT), sink)
+        .expect("ffmpeg (./test installs it)");
     Home { _server: server, spec, _origin: origin, publication, url, _source: source, published }
 }
 
@@ -193,7 +194,7 @@ fn twelve_processes_share_a_stream_and_four_of_them_are_killed() {
         summaries.push((n, summary));
     }
     println!("most clients of the origin afterwards: {most}; {:?}", home.publication.stats());
-    let published = home.published.lock().unwrap().clone();
+    let published = home.published.lock().expect("nobody panics with it").clone();
     let whole = [TagKind::Video, TagKind::Audio].map(|kind| (kind, bodies(&published, kind)));
     let (mut p2p, mut origin) = (0, 0);
     summaries
