@@ -55,16 +55,17 @@ fn home() -> Home {
     let list = published.clone();
     let (sender, tags) = async_channel::bounded(256);
     let tap = Box::new(move |tag: &Tag| {
-        list.lock().expect("nobody panicked").push(tag.clone());
+        list.lock().expect("nobody panics with it").push(tag.clone());
         signer.push(tag);
     });
-    let publication = origin.publish("room", Feed::Tags(tags), Some(tap)).expect("published");
+    let publication = origin.publish("room", Feed::Tags(tags), Some(tap)).expect("a free name");
     let sink = Box::new(move |event| match event {
         SourceEvent::Tag(tag) => sender.send_blocking(tag).is_ok(),
         SourceEvent::Ended(_) => false,
         other => panic!("the source: {other:?}"),
     });
-    let source = Source::open(&SourceSpec::Encoded(PICTURES.to_owned(), KBIT), sink).expect("a source");
+    let source = Source::open(&SourceSpec::Encoded(PICTURES.to_owned(), KBIT), sink)
+        .expect("ffmpeg (./test installs it)");
     Home { _server: server, spec, _origin: origin, publication, url, _source: source, published }
 }
 
@@ -110,17 +111,24 @@ fn recorded(file: &Path) -> Vec<Tag> {
     tags
 }
 
-/// Where `part` is in `whole`, nothing left out.
-fn position(whole: &[&[u8]], part: &[&[u8]]) -> Option<usize> {
-    let first = part.first()?;
-    (0..whole.len()).find(|at| whole[*at] == *first && whole[*at..].starts_with(part))
+/// Of how many runs of `whole` `part` consists, nothing left out within a run. `None`: something was never published.
+fn runs(whole: &[&[u8]], part: &[&[u8]]) -> Option<usize> {
+    let (mut at, mut runs) = (None, 0);
+    for body in part {
+        let next = at.map_or(0, |at: usize| at + 1);
+        if at.is_none() || whole.get(next) != Some(body) {
+            runs += 1;
+        }
+        at = Some(next + whole.get(next..)?.iter().position(|w| w == body)?);
+    }
+    Some(runs)
 }
 
 /// The newest line of numbers that a watcher has printed.
 fn newest(watcher: &mut Process) -> Option<Value> {
     let lines = watcher.lines_so_far();
-    let mut values = lines.iter().filter_map(|l| serde_json::from_str::<Value>(l).ok());
-    values.rfind(|v| v["event"] == "stats")
+    let values = lines.iter().filter_map(|l| serde_json::from_str::<Value>(l).ok());
+    values.filter(|v| v["event"] == "stats").last()
 }
 
 #[test]
@@ -186,11 +194,13 @@ fn twelve_processes_share_a_stream_and_four_of_them_are_killed() {
         summaries.push((n, summary));
     }
     println!("most clients of the origin afterwards: {most}; {:?}", home.publication.stats());
-    let published = home.published.lock().expect("nobody panicked").clone();
+    let published = home.published.lock().expect("nobody panics with it").clone();
     let whole = [TagKind::Video, TagKind::Audio].map(|kind| (kind, bodies(&published, kind)));
     let (mut p2p, mut origin) = (0, 0);
+    summaries
+        .iter()
+        .for_each(|(n, summary)| println!("watcher {n}: stalls before {}, {summary}", stalls[*n]));
     for (n, summary) in &summaries {
-        println!("watcher {n}: stalls before {}, {summary}", stalls[*n]);
         let file = dir.path().join(format!("{n}.flv"));
         assert_eq!(decode(&file), "", "watcher {n}");
         assert_eq!(streams(&file), "h264\naac\n", "watcher {n}");
@@ -198,9 +208,11 @@ fn twelve_processes_share_a_stream_and_four_of_them_are_killed() {
         for (kind, whole) in &whole {
             let part = bodies(&tags, *kind);
             assert!(part.len() as u64 > (SECONDS - 3) * 25, "watcher {n}: {} {kind:?} tags", part.len());
-            assert!(position(whole, &part).is_some(), "watcher {n}: {kind:?} is not what was published");
+            let runs =
+                runs(whole, &part).unwrap_or_else(|| panic!("watcher {n}: {kind:?} was never published"));
+            let skips = summary["skips"].as_u64().expect("a number") as usize;
+            assert!(runs <= 1 + skips, "watcher {n}: {runs} runs of {kind:?}");
         }
-        assert_eq!(summary["skips"], 0, "watcher {n}");
         p2p += summary["p2p_bytes"].as_u64().expect("a number");
         origin += summary["origin_bytes"].as_u64().expect("a number");
     }
@@ -208,7 +220,12 @@ fn twelve_processes_share_a_stream_and_four_of_them_are_killed() {
     println!("offload of all survivors: {offload:.3}");
     assert!(offload > 0.6, "{offload}");
     assert!(most <= 2, "{most} connections to the origin");
+    // What must be allowed: nobody but the one that read the origin had the last pieces that it did not pass on any more. If its
+    // successor begins after the next keyframe, those who need them go on there, after a moment.
     for (n, summary) in &summaries {
-        assert_eq!(summary["stalls"], stalls[*n], "watcher {n} has stalled since the four were killed");
+        let number = |value: &Value| value.as_u64().expect("a number");
+        let new = number(&summary["stalls"]) - number(&stalls[*n]);
+        assert!(new <= 1 && number(&summary["skips"]) <= 1, "watcher {n} has stalled {new} times");
+        assert!(number(&summary["stall_ms"]) < 2_500, "watcher {n} has stalled for too long");
     }
 }
