@@ -127,8 +127,8 @@ fn runs(whole: &[&[u8]], part: &[&[u8]]) -> Option<usize> {
 /// The newest line of numbers that a watcher has printed.
 fn newest(watcher: &mut Process) -> Option<Value> {
     let lines = watcher.lines_so_far();
-    let values = lines.iter().filter_map(|l| serde_json::from_str::<Value>(l).ok());
-    values.filter(|v| v["event"] == "stats").last()
+    let mut values = lines.iter().filter_map(|l| serde_json::from_str::<Value>(l).ok());
+    values.rfind(|v| v["event"] == "stats")
 }
 
 #[test]
