@@ -278,24 +278,6 @@ fn children_get_what_they_lack_and_the_rest_of_the_substream() {
     assert_eq!(sent, expected);
 }
 
-/// Found by a swarm of 16 over packets: each batch that came made the member forget that one was missing.
-#[test]
-fn a_missing_digest_is_asked_for_while_others_keep_coming() {
-    let mut bench = Bench::watching();
-    bench.accept_all();
-    bench.announce(40..44);
-    let lost = bench.batch(44..48);
-    let mut asked = false;
-    for i in 12..24 {
-        bench.announce(4 * i..4 * i + 4);
-        bench.status(B, 0..4 * i + 4, 9);
-        bench.sleep(100);
-        asked |= bench.sent(B).contains(&Message::RequestBatch { no: lost.no });
-        bench.status(A, 0..4 * i + 4, 9);
-    }
-    assert!(asked, "it has to ask for number {}", lost.no);
-}
-
 #[test]
 fn with_sharing_off_nothing_is_sent_from_that_moment() {
     let mut bench = Bench::watching();
