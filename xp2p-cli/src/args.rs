@@ -28,7 +28,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Demo(Demo),
-    Server(Server),
+    Server(Box<Server>),
     Keygen(Keygen),
     Camera(Box<Camera>),
     View(View),

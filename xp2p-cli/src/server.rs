@@ -213,7 +213,7 @@ mod tests {
         else {
             panic!("another command");
         };
-        args
+        *args
     }
 
     #[test]
