@@ -2,11 +2,14 @@
 //!
 //! A varint is that of RFC 9000 section 16, always in its shortest form: a message has one form only.
 
+use bytes::Bytes;
 use nom::Parser;
 use nom::bytes::complete::take;
 use nom::error::{ErrorKind, ParseError};
 use nom::number::complete::{be_u16, be_u64, be_u128, u8 as be_u8};
 use thiserror::Error;
+
+use crate::swarm::constants::MAX_BATCH;
 
 /// The largest number that a varint can tell.
 pub const MAX_VARINT: u64 = (1 << 62) - 1;
@@ -123,6 +126,17 @@ pub(in crate::swarm) fn array<const N: usize>(input: &[u8]) -> Field<'_, [u8; N]
     let mut array = [0; N];
     array.copy_from_slice(bytes); // `take` gave N bytes
     Ok((rest, array))
+}
+
+/// The signed bytes of a digest batch: all that follows the type of the message. They are read where they are checked.
+pub(in crate::swarm) fn signed(input: &Bytes) -> Result<Bytes, CodecError> {
+    let raw = input.slice(1.min(input.len())..);
+    if raw.len() > MAX_BATCH {
+        let (found, max) = (raw.len() as u64, MAX_BATCH as u64);
+        let reason = CodecReason::TooLarge { what: "a batch", found, max };
+        return Err(CodecError { offset: 1, reason });
+    }
+    Ok(raw)
 }
 
 /// 0 or 1.

@@ -9,4 +9,4 @@ mod tracker;
 
 pub use field::{CodecError, CodecReason, MAX_VARINT};
 pub use peer::{Parsed, piece_head};
-pub use tracker::{MAX_CANDIDATES, ParsedFromTracker};
+pub use tracker::ParsedFromTracker;

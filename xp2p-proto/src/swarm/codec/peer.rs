@@ -21,9 +21,9 @@ use bytes::Bytes;
 
 use super::field::{
     CodecError, CodecReason, Field, MAX_VARINT, array, byte, flag, long, map_bits, put_varint, refuse, short,
-    varint, whole,
+    signed, varint, whole,
 };
-use crate::swarm::constants::{LANES, MAX_BATCH};
+use crate::swarm::constants::LANES;
 use crate::swarm::{HaveMap, LaneStatus, MAX_HOPS, Message, Path, PeerId, PieceHead, Status};
 
 const STATUS: u8 = 1;
@@ -108,13 +108,7 @@ impl Parsed {
     /// The first wrong field and what is wrong with it.
     pub fn parse(input: &Bytes) -> Result<Self, CodecError> {
         if input.first() == Some(&BATCH) {
-            let raw = input.slice(1..);
-            if raw.len() > MAX_BATCH {
-                let (found, max) = (raw.len() as u64, MAX_BATCH as u64);
-                let reason = CodecReason::TooLarge { what: "a batch", found, max };
-                return Err(CodecError { offset: 1, reason });
-            }
-            return Ok(Self::Batch(raw));
+            return signed(input).map(Self::Batch);
         }
         whole(input, message).map(Self::Message)
     }
@@ -271,6 +265,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::swarm::constants::MAX_BATCH;
 
     fn print(message: &Message) -> Bytes {
         let mut out = Vec::new();

@@ -32,13 +32,10 @@ use bytes::Bytes;
 
 use super::field::{
     CodecError, CodecReason, Field, MAX_VARINT, array, byte, bytes, flag, long, put_bytes, put_varint,
-    refuse, short, varint, whole,
+    refuse, short, signed, varint, whole,
 };
-use crate::swarm::constants::{MAX_BATCH, MAX_CONTACT};
+use crate::swarm::constants::{MAX_CANDIDATES, MAX_CONTACT};
 use crate::swarm::{Candidate, FromTracker, Misdeed, NatClass, PeerId, PieceNo, Report, ToTracker, Trust};
-
-/// Most candidates that one message may name.
-pub const MAX_CANDIDATES: usize = 32;
 
 /// [`FromTracker::Batch`], whose content is not parsed here.
 const BATCH: u8 = 6;
@@ -158,13 +155,7 @@ impl ParsedFromTracker {
     /// The first wrong field and what is wrong with it.
     pub fn parse(input: &Bytes) -> Result<Self, CodecError> {
         if input.first() == Some(&BATCH) {
-            let raw = input.slice(1..);
-            if raw.len() > MAX_BATCH {
-                let (found, max) = (raw.len() as u64, MAX_BATCH as u64);
-                let reason = CodecReason::TooLarge { what: "a batch", found, max };
-                return Err(CodecError { offset: 1, reason });
-            }
-            return Ok(Self::Batch(raw));
+            return signed(input).map(Self::Batch);
         }
         whole(input, |i| from_tracker(input, i)).map(Self::Message)
     }
@@ -338,6 +329,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::swarm::constants::MAX_BATCH;
 
     fn any_nat() -> impl Strategy<Value = NatClass> {
         prop_oneof![

@@ -278,6 +278,30 @@ fn children_get_what_they_lack_and_the_rest_of_the_substream() {
     assert_eq!(sent, expected);
 }
 
+/// Found by a swarm of 16 over packets: each batch that came made the member forget that one was missing.
+#[test]
+fn a_missing_digest_is_asked_for_while_others_keep_coming() {
+    let mut bench = Bench::watching();
+    bench.accept_all();
+    // Neighbours that never deliver anything are not asked.
+    for no in 20..40 {
+        bench.piece(A, no, GOOD);
+        bench.piece(B, no, GOOD);
+    }
+    bench.announce(40..44);
+    let lost = Message::RequestBatch { no: bench.batch(44..48).no };
+    let mut asked = false;
+    for i in 12..18 {
+        bench.announce(4 * i..4 * i + 4);
+        bench.status(A, 0..4 * i + 4, 9);
+        bench.status(B, 0..4 * i + 4, 9);
+        bench.sleep(100);
+        let wanted = |a: &Action<Fake>| matches!(a, Action::Send { message, .. } if *message == lost);
+        asked |= bench.actions().iter().any(wanted);
+    }
+    assert!(asked, "nobody was asked");
+}
+
 #[test]
 fn with_sharing_off_nothing_is_sent_from_that_moment() {
     let mut bench = Bench::watching();
