@@ -5,6 +5,7 @@ pub mod local;
 pub mod media;
 pub mod packets;
 pub mod poisoner;
+pub mod probing;
 pub mod processes;
 pub mod sim;
 pub mod swarm;

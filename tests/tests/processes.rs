@@ -1,10 +1,9 @@
 //! Server, camera and viewer as three processes on loopback, with ffprobe and ffmpeg as judges.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use xp2p_tests::probing::{decode, streams};
 use xp2p_tests::processes::{Process, TempDir, get, run};
 
 const CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/clip.flv");
@@ -47,28 +46,6 @@ fn home(name: &str) -> Home {
     assert!(info.starts_with("XP2P"), "{info}");
     std::fs::write(path.join("door.info"), &info).expect("a file");
     Home { dir, _server: server, camera, info }
-}
-
-/// What ffprobe says about a file or URL.
-fn streams(input: &str) -> String {
-    let output = Command::new("ffprobe")
-        .args(["-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0", input])
-        .output()
-        .expect("ffprobe is installed (./test does that)");
-    assert!(output.status.success(), "ffprobe: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// What ffmpeg complains about when it decodes everything.
-fn decode(file: &Path) -> String {
-    let output = Command::new("ffmpeg")
-        .args(["-v", "error", "-i"])
-        .arg(file)
-        .args(["-f", "null", "-"])
-        .output()
-        .expect("ffmpeg is installed (./test does that)");
-    assert!(output.status.success());
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn summary(lines: &[String]) -> Value {
@@ -144,7 +121,7 @@ fn three_processes_show_and_record_video() {
     assert!(events.iter().any(|e| e["event"] == "parsed" && e["status"] == 200), "{events:?}");
 
     let file = path.join("door.flv");
-    let seen = streams(&file.to_string_lossy());
+    let seen = streams(&file);
     assert!(seen.contains("h264") && seen.contains("aac"), "in the file: {seen}");
     assert_eq!(decode(&file), "", "the recording decodes without a word");
     let length = std::fs::metadata(&file).expect("a file").len();

@@ -1,7 +1,6 @@
 //! Twelve `xp2p watch` processes on loopback share one stream, with ffprobe and ffmpeg as judges.
 
 use std::path::Path;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,7 @@ use xp2p_smol::proto::keys::SecretKey;
 use xp2p_smol::proto::link::Entropy;
 use xp2p_smol::proto::server::ServerConfig;
 use xp2p_smol::proto::swarm::{StreamId, Trust};
+use xp2p_tests::probing::{decode, streams};
 use xp2p_tests::processes::{Process, TempDir, program};
 
 /// Pictures that are all different, and sound.
@@ -67,29 +67,6 @@ fn home() -> Home {
     let source = Source::open(&SourceSpec::Encoded(PICTURES.to_owned(), KBIT), sink)
         .expect("ffmpeg (./test installs it)");
     Home { _server: server, spec, _origin: origin, publication, url, _source: source, published }
-}
-
-/// What ffprobe says about a file.
-fn streams(file: &Path) -> String {
-    let output = Command::new("ffprobe")
-        .args(["-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0"])
-        .arg(file)
-        .output()
-        .expect("ffprobe is installed (./test does that)");
-    assert!(output.status.success(), "ffprobe: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// What ffmpeg complains about when it decodes everything.
-fn decode(file: &Path) -> String {
-    let output = Command::new("ffmpeg")
-        .args(["-v", "error", "-i"])
-        .arg(file)
-        .args(["-f", "null", "-"])
-        .output()
-        .expect("ffmpeg is installed (./test does that)");
-    assert!(output.status.success());
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// Bodies of one track, configuration left out.

@@ -14,11 +14,12 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW,
-    CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, VARY, X_CONTENT_TYPE_OPTIONS,
+    CONTENT_TYPE, HOST, HeaderValue, ORIGIN, VARY,
 };
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 
+use super::answer;
 use super::event::{PlayerEvent, Pull, SERVER_ERROR, tell};
 use super::hub::{Hub, Subscription};
 use super::io::{HyperIo, HyperTimer};
@@ -303,24 +304,13 @@ async fn get(shared: &Shared, request: &Request<Incoming>) -> Response<PlayerBod
             } else {
                 PlayerBody::Stream(Box::new(hub.subscribe()), Pull::begin(&id, &shared.news))
             };
-            let mut response = Response::new(body);
-            let headers = response.headers_mut();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("video/x-flv"));
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-            response
+            answer::flv(body)
         }
     }
 }
 
 fn text(status: StatusCode, text: &'static str) -> Response<PlayerBody> {
-    let mut response = Response::new(PlayerBody::Text(Some(Bytes::from_static(text.as_bytes()))));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
+    answer::words(status, PlayerBody::Text(Some(Bytes::from_static(text.as_bytes()))))
 }
 
 /// Body of an answer.

@@ -3,6 +3,7 @@
 //! A [`Hub`] takes tags in once and gives them to any number of [`Subscription`]s, each of which begins with a picture.
 //! [`PlayerServer`] serves hubs to media players over HTTP.
 
+pub(crate) mod answer;
 mod event;
 mod http;
 mod hub;

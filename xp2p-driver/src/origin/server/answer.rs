@@ -9,15 +9,13 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming};
-use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
-};
+use hyper::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::Server;
 use super::config::{Denied, OriginRequest};
 use super::publication::Shared;
-use crate::player::Subscription;
+use crate::player::{Subscription, answer};
 
 /// Where publications are.
 const PREFIX: &str = "/live/";
@@ -76,22 +74,11 @@ pub(super) fn answer(server: &Server, request: &Request<Incoming>, peer: SocketA
         };
         Answer::Stream(Box::new(publication.hub.subscribe_unchanged()), seat)
     };
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("video/x-flv"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
+    answer::flv(body)
 }
 
 fn text(status: StatusCode, text: &'static str) -> Response<Answer> {
-    let mut response = Response::new(Answer::Text(Some(Bytes::from_static(text.as_bytes()))));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
+    answer::words(status, Answer::Text(Some(Bytes::from_static(text.as_bytes()))))
 }
 
 /// A client's place at a publication, given back when it is dropped.
