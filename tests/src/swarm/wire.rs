@@ -23,6 +23,8 @@ pub(crate) fn message_len(message: &Message) -> u64 {
         Message::Subscribe { .. } => 2 + NUMBER,
         Message::Accept { path, .. } => 2 + 4 * path.len() as u64,
         Message::Reject { .. } | Message::Unsubscribe { .. } => 1,
+        Message::Way { path, .. } => 3 + 4 * path.len() as u64,
+        Message::Lost { .. } => 3,
         Message::Evict { alternative, .. } => 2 + 8 * u64::from(alternative.is_some()),
         Message::Request { .. } => 2 + NUMBER,
         Message::NoHave { .. } | Message::Cancel { .. } | Message::RequestBatch { .. } => NUMBER,

@@ -79,6 +79,8 @@ pub(crate) fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("swarm-status", message(&Message::Status(Box::new(status)))),
         ("swarm-accept", message(&Message::Accept { lane: 3, path })),
         ("swarm-evict", message(&Message::Evict { lane: 3, alternative: Some(peer) })),
+        ("swarm-way", message(&Message::Way { lane: 3, path })),
+        ("swarm-lost", message(&Message::Lost { lane: 3, hops: 2 })),
         ("swarm-request", message(&Message::Request { piece: 1000, slack: 850 })),
         ("swarm-join", join_bytes),
         ("swarm-welcome", welcome_bytes),

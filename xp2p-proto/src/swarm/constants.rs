@@ -143,6 +143,11 @@ pub const LIVE_MS: i64 = 700;
 /// Who is so much later than usual looks for another parent although the present one lives, in ms: the parent is given time to
 /// find one for itself first, or whole trees would move at once.
 pub const STARVE_MARGIN_MS: i64 = 600;
+/// A parent without a source is given so long for each step between it and the member that lost its parent, in ms: those
+/// at the top look first, and whole trees stay together.
+pub const LOSS_STEP_MS: i64 = 120;
+/// A parent without a source is left after this time in any case, in ms.
+pub const LOSS_PATIENCE_MS: i64 = 2_000;
 /// A parent that says nothing for so long is dead, in ms.
 pub const PARENT_SILENT_MS: i64 = 450;
 /// So long silent, the tracker is told, in ms.
@@ -156,9 +161,12 @@ pub const LATE_SWITCH_MS: i64 = 1_500;
 
 /// A missing piece is pulled when it is needed within this time, in ms. It must stay well below the target latency less what the
 /// digest takes: too much of it makes storms stand for ever.
-pub const PULL_DEADLINE_MS: i64 = 700;
+pub const PULL_DEADLINE_MS: i64 = 600;
 /// A missing piece of a substream without a parent is pulled at this age, in ms.
 pub const PULL_ORPHAN_MS: i64 = 250;
+/// But not before the substream has been without one for so long, in ms: most find another parent sooner, and that one sends what is
+/// missing anyway.
+pub const ORPHAN_PATIENCE_MS: i64 = 300;
 /// Each step away from the origin waits so much longer, in ms, so that repairs flow down instead of everyone pulling.
 pub const PULL_DEPTH_MS: i64 = 40;
 /// No further than this many steps.

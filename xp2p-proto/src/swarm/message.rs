@@ -70,6 +70,20 @@ pub enum Message {
         /// The substream.
         lane: u8,
     },
+    /// To a child: pieces of this substream come on another way from now on.
+    Way {
+        /// The substream.
+        lane: u8,
+        /// As in [`Accept`](Self::Accept).
+        path: Path,
+    },
+    /// To a child: there is no source for this substream until [`Way`](Self::Way) says otherwise.
+    Lost {
+        /// The substream.
+        lane: u8,
+        /// Steps from the member whose parent is gone: 1 for its children.
+        hops: u8,
+    },
     /// Ends a subscription.
     Unsubscribe {
         /// The substream.

@@ -14,6 +14,8 @@
 //! | 10 | batch | the signed bytes |
 //! | 11 | request batch | number (varint) |
 //! | 12 | bye | - |
+//! | 13 | way | lane (1), path |
+//! | 14 | lost | lane (1), steps (1) |
 //!
 //! A path is its length (1), then four bytes for each member. In front of a piece: number (varint), pushed (1), path.
 
@@ -38,6 +40,8 @@ const CANCEL: u8 = 9;
 const BATCH: u8 = 10;
 const REQUEST_BATCH: u8 = 11;
 const BYE: u8 = 12;
+const WAY: u8 = 13;
+const LOST: u8 = 14;
 
 /// What another member said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +100,11 @@ impl Message {
                 put_varint(out, *no);
             }
             Self::Bye => out.push(BYE),
+            Self::Way { lane, path } => {
+                out.extend_from_slice(&[WAY, *lane]);
+                put_path(out, path);
+            }
+            Self::Lost { lane, hops } => out.extend_from_slice(&[LOST, *lane, *hops]),
         }
     }
 }
@@ -193,6 +202,16 @@ fn message(input: &[u8]) -> Field<'_, Message> {
             Ok((rest, Message::RequestBatch { no }))
         }
         BYE => Ok((rest, Message::Bye)),
+        WAY => {
+            let (rest, lane) = lane(rest)?;
+            let (rest, path) = path(rest)?;
+            Ok((rest, Message::Way { lane, path }))
+        }
+        LOST => {
+            let (rest, lane) = lane(rest)?;
+            let (rest, hops) = byte(rest)?;
+            Ok((rest, Message::Lost { lane, hops }))
+        }
         found => refuse(input, CodecReason::Type(found)),
     }
 }
@@ -306,6 +325,8 @@ mod tests {
             no().prop_map(|piece| Message::Cancel { piece }),
             no().prop_map(|no| Message::RequestBatch { no }),
             Just(Message::Bye),
+            (lane(), any_path()).prop_map(|(lane, path)| Message::Way { lane, path }),
+            (lane(), any::<u8>()).prop_map(|(lane, hops)| Message::Lost { lane, hops }),
         ]
     }
 
@@ -329,7 +350,7 @@ mod tests {
         let path = CodecReason::TooLarge { what: "the length of a path", found: 21, max: 20 };
         assert_eq!(refused(&[ACCEPT, 0, 21]), CodecError { offset: 2, reason: path });
         assert_eq!(refused(&[0]), CodecError { offset: 0, reason: CodecReason::Type(0) });
-        assert_eq!(refused(&[13]), CodecError { offset: 0, reason: CodecReason::Type(13) });
+        assert_eq!(refused(&[15]), CodecError { offset: 0, reason: CodecReason::Type(15) });
         assert_eq!(refused(&[BYE, 0]), CodecError { offset: 1, reason: CodecReason::Trailing(1) });
         assert_eq!(refused(&[]), CodecError { offset: 0, reason: CodecReason::Truncated });
         let long = [&[BATCH][..], &vec![0; MAX_BATCH + 1]].concat();

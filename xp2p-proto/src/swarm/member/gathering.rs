@@ -187,6 +187,7 @@ impl<P: Payload> Member<P> {
             if lane.parent == Some(peer) {
                 lane.parent = None;
                 lane.leaving = None;
+                lane.loss = None;
                 lane.orphan_since = now;
                 self.look_for_parent(k);
             }

@@ -14,6 +14,15 @@ pub(super) struct Child {
     pub(super) evict: Option<Ms>,
 }
 
+/// The parent has no source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Loss {
+    /// Since when.
+    pub(super) since: Ms,
+    /// Steps from the member whose parent is gone.
+    pub(super) hops: u8,
+}
+
 /// Where a substream comes from and where it goes to.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -30,6 +39,12 @@ pub(super) struct Lane {
     pub(super) last_push: Ms,
     /// Whether the parent has pushed anything at all.
     pub(super) proven: bool,
+    /// The parent has said that it has no source.
+    pub(super) loss: Option<Loss>,
+    /// The way has changed, and children do not know it.
+    pub(super) moved: bool,
+    /// What children know: whether there is a source.
+    pub(super) told: bool,
     /// What should have come from the parent has not.
     pub(super) starving: bool,
     /// Pieces that came in other ways since.
@@ -54,6 +69,9 @@ impl Lane {
             newest_pushed: None,
             last_push: 0,
             proven: false,
+            loss: None,
+            moved: false,
+            told: false,
             starving: false,
             pulled: 0,
             lag: 0.0,
@@ -84,10 +102,9 @@ impl<P: Payload> Member<P> {
     /// Whether there is anything to pass on in substream `k`. A parent alone is no source: after a failure whole trees have
     /// parents and nothing comes, and whoever still praises itself then draws others in.
     pub(super) fn has_source(&self, k: usize) -> bool {
-        self.origin.feeds(self.now)
-            || self.lanes.get(k).is_some_and(|l| {
-                l.parent.is_some() && l.proven && self.now - l.last_push <= LIVE_MS.max(2 * self.gap)
-            })
+        self.is_rooted(k)
+            && (self.origin.feeds(self.now)
+                || self.lanes.get(k).is_some_and(|l| self.now - l.last_push <= LIVE_MS.max(2 * self.gap)))
     }
 
     /// Members between the origin and us in substream `k`.

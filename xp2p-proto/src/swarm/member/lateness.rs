@@ -9,6 +9,8 @@ use crate::swarm::{Message, Misdeed, Payload, PeerId, ToTracker};
 
 /// A parent is of no use when so many pieces of its substream came in other ways and none from it.
 const IDLE_PULLS: u32 = 3;
+/// For so long, in ms. In a storm of pulls most pieces come in other ways, and good parents are not left for that.
+const IDLE_MS: i64 = 2_500;
 /// How often a neighbour is reported for the same, in ms.
 const REPORT_AGAIN_MS: i64 = 1_000;
 
@@ -40,7 +42,8 @@ impl<P: Payload> Member<P> {
             let lane = &self.lanes[k]; // below LANES
             let Some(parent) = lane.parent else { continue };
             let quiet = self.now - lane.last_push;
-            if quiet <= push_gap {
+            let silent = self.neighbours.get(parent).is_none_or(|n| n.silence(self.now) > silent_limit);
+            if quiet <= push_gap || lane.loss.is_some() && !silent {
                 continue;
             }
             let missing = self
@@ -49,8 +52,8 @@ impl<P: Payload> Member<P> {
                 .find(|s| s.info.lane() == k && !s.is_here())
                 .map(|s| s.info);
             let Some(origin_now) = self.origin_now() else { continue };
-            if lane.pulled >= IDLE_PULLS && quiet > WITHHOLD_MS + gap && !self.origin.is_open() {
-                // Everything of it had to be pulled: whoever feeds us is fed by us, in a circle that pulls keep alive.
+            if lane.pulled >= IDLE_PULLS && quiet > IDLE_MS + gap && !self.origin.is_open() {
+                // Everything of it had to be pulled: it is of no use, whatever it says.
                 self.stats.parents_left += 1;
                 self.avoid(parent, k);
                 self.leave_parent(k);
@@ -103,6 +106,7 @@ impl<P: Payload> Member<P> {
                 self.look_for_parent(k);
             }
         }
+        self.leave_lost();
         self.drop_silent_neighbours();
     }
 

@@ -3,7 +3,7 @@
 //! * `config`, `action`, `stats`: what goes in, what comes out, what is counted.
 //! * `shelf`: known pieces. `neighbour`: known members. `uplink`: what waits to be sent.
 //! * `intake`: pieces and digest batches as they come.
-//! * `lane`, `parents`, `children`: substreams; whom they come from and whom they go to.
+//! * `lane`, `parents`, `children`: substreams; whom they come from and whom they go to. `source`: whether anything comes at all.
 //! * `lateness`, `repair`: what happens when a piece does not come.
 //! * `playout`: what the player gets. `rescue`: the origin.
 //! * `gathering`: whom to be connected to.
@@ -21,6 +21,7 @@ mod playout;
 mod repair;
 mod rescue;
 mod shelf;
+mod source;
 mod stats;
 mod uplink;
 
@@ -244,7 +245,10 @@ impl<P: Payload> Member<P> {
             Message::Batch(batch) => self.take_batch(Some(from), batch),
             Message::RequestBatch { no } => self.handle_request_batch(from, no),
             Message::Bye => self.drop_neighbour(from, true),
+            Message::Way { lane, path } => self.handle_way(from, lane, path),
+            Message::Lost { lane, hops } => self.handle_lost(from, lane, hops),
         }
+        self.tell_sources();
         self.pump_uplink();
     }
 
@@ -366,6 +370,7 @@ impl<P: Payload> Member<P> {
         if self.now >= self.next_tick {
             self.next_tick = self.now + TICK.as_millis() as Ms;
             self.tick();
+            self.tell_sources();
         }
         self.pump_uplink();
     }

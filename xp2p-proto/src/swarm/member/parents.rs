@@ -35,7 +35,7 @@ impl<P: Payload> Member<P> {
                 self.leave_parent(k);
             }
             let lane = &self.lanes[k];
-            if lane.parent.is_none() || lane.leaving.is_some() || lane.starving {
+            if lane.parent.is_none() || lane.leaving.is_some() || lane.starving || self.is_lost(k) {
                 self.look_for_parent(k);
             }
         }
@@ -84,7 +84,7 @@ impl<P: Payload> Member<P> {
     fn best_parent(&mut self, k: usize) -> Option<(PeerId, f32)> {
         let depth = self.depth(k);
         let lane = &self.lanes[k];
-        let orphan = lane.parent.is_none() || lane.starving;
+        let orphan = lane.parent.is_none() || lane.starving || self.is_lost(k);
         let has_children = lane.children.iter().any(|c| c.evict.is_none());
         let symmetric = self.config.nat == NatClass::Symmetric;
         let mut best: Option<(PeerId, f32)> = None;
@@ -170,6 +170,8 @@ impl<P: Payload> Member<P> {
         lane.last_push = self.now;
         lane.proven = false;
         lane.starving = false;
+        lane.loss = None;
+        lane.moved = true;
         lane.pulled = 0;
         lane.newest_pushed = None;
         lane.leaving = None;
@@ -221,6 +223,7 @@ impl<P: Payload> Member<P> {
     pub(super) fn leave_parent(&mut self, k: usize) {
         let Some(lane) = self.lanes.get_mut(k) else { return };
         lane.leaving = None;
+        lane.loss = None;
         if let Some(parent) = lane.parent.take() {
             lane.orphan_since = self.now;
             self.send(parent, Message::Unsubscribe { lane: k as u8 });

@@ -4,7 +4,7 @@ use super::Member;
 use super::shelf::Ask;
 use crate::swarm::constants::{
     LANES, LATE_MARGIN_MS, MAX_PULLS, MAX_PULLS_EACH, MAX_START_PULLS, MAX_START_PULLS_EACH,
-    PULL_DEADLINE_MS, PULL_DEPTH_CAP, PULL_DEPTH_MS, PULL_ORPHAN_MS,
+    ORPHAN_PATIENCE_MS, PULL_DEADLINE_MS, PULL_DEPTH_CAP, PULL_DEPTH_MS, PULL_ORPHAN_MS,
 };
 use crate::swarm::{Message, NO_SOURCE, Payload, PeerId, PieceInfo, PieceNo};
 
@@ -115,7 +115,9 @@ impl<P: Payload> Member<P> {
         }
         let depth = i64::from(self.depth(k)).min(PULL_DEPTH_CAP);
         deadline < PULL_DEADLINE_MS
-            || lane.parent.is_none() && age > PULL_ORPHAN_MS
+            || lane.parent.is_none()
+                && age > PULL_ORPHAN_MS
+                && self.now - lane.orphan_since >= ORPHAN_PATIENCE_MS
             || age > lane.lag as i64 + LATE_MARGIN_MS + PULL_DEPTH_MS * depth
     }
 

@@ -436,3 +436,68 @@ proptest! {
         prop_assert_eq!(uplink.carried().count(), 0);
     }
 }
+
+/// One that plays, whose parent in the returned substream is the first id, and that feeds the second one.
+fn between() -> (Bench, usize, PeerId, PeerId) {
+    let mut bench = Bench::watching();
+    bench.accept_all();
+    let lane = info(20).lane();
+    let parent = bench.member.lanes[lane].parent.expect("accepted");
+    bench.piece(parent, 20, GOOD);
+    let child = PeerId(0xcccc_cccc_0000_0000);
+    bench.connect(child, 0..0, 0);
+    let subscribe = Message::Subscribe { lane: lane as u8, from: 40, value: 0 };
+    bench.member.handle_message(bench.now, child, subscribe);
+    assert!(bench.sent(child).iter().any(|m| matches!(m, Message::Accept { .. })));
+    (bench, lane, parent, child)
+}
+
+#[test]
+fn the_loss_of_a_source_goes_down_the_tree_and_so_does_the_new_way() {
+    let (mut bench, lane, parent, child) = between();
+    let lost = Message::Lost { lane: lane as u8, hops: 1 };
+    bench.member.handle_message(bench.now, parent, lost);
+    assert_eq!(bench.sent(child), [Message::Lost { lane: lane as u8, hops: 2 }]);
+    let another = PeerId(0xdddd_dddd_0000_0000);
+    bench.connect(another, 0..0, 0);
+    bench.actions();
+    let subscribe = Message::Subscribe { lane: lane as u8, from: 40, value: 0 };
+    bench.member.handle_message(bench.now, another, subscribe);
+    assert_eq!(bench.sent(another), [Message::Reject { lane: lane as u8 }], "there is nothing to be had");
+    let path = Path::EMPTY.with(PeerId(1 << 32)).and_then(|p| p.with(parent)).expect("room");
+    bench.member.handle_message(bench.now, parent, Message::Way { lane: lane as u8, path });
+    let own = path.with(ME).expect("room");
+    assert!(bench.sent(child).contains(&Message::Way { lane: lane as u8, path: own }));
+}
+
+#[test]
+fn who_says_lost_but_is_no_parent_is_not_believed() {
+    let (mut bench, lane, parent, child) = between();
+    let other = if parent == A { B } else { A };
+    bench.member.handle_message(bench.now, other, Message::Lost { lane: lane as u8, hops: 1 });
+    assert_eq!(bench.sent(child), []);
+}
+
+#[test]
+fn a_way_that_leads_through_us_ends_the_subscription() {
+    let (mut bench, lane, parent, _) = between();
+    let path = Path::EMPTY.with(ME).and_then(|p| p.with(parent)).expect("room");
+    bench.member.handle_message(bench.now, parent, Message::Way { lane: lane as u8, path });
+    assert!(bench.sent(parent).contains(&Message::Unsubscribe { lane: lane as u8 }));
+}
+
+#[test]
+fn a_parent_without_a_source_is_given_time_and_is_then_replaced() {
+    let (mut bench, lane, parent, _) = between();
+    bench.member.handle_message(bench.now, parent, Message::Lost { lane: lane as u8, hops: 3 });
+    let other = PeerId(0xdddd_dddd_0000_0000);
+    bench.connect(other, 0..40, 9);
+    let asked = |bench: &mut Bench| {
+        let wanted = |m: &Message| matches!(m, Message::Subscribe { lane: k, .. } if usize::from(*k) == lane);
+        bench.sent(other).iter().any(wanted)
+    };
+    bench.sleep(300);
+    assert!(!asked(&mut bench), "those above look first");
+    bench.sleep(100);
+    assert!(asked(&mut bench));
+}
