@@ -37,6 +37,11 @@ impl Peer {
                 }
             }
             Action::SendPiece { to, head, payload } => {
+                #[cfg(feature = "sim")]
+                let Some(payload) = self.tamper(payload) else {
+                    self.member.piece_sent(now, to, head.no);
+                    return;
+                };
                 let session = self.neighbours.up(to);
                 if !session.is_some_and(|s| s.send_piece(&mut self.link, head, payload)) {
                     self.member.piece_sent(now, to, head.no);

@@ -8,7 +8,7 @@
 //! * `session`: one connection to another member. `neighbours`: all of them. `carrier`: what the scheduler and they say to each
 //!   other.
 //! * `batches`: digests, checked. `origin`: its tags, on their way to pieces. `player`: what is shown.
-//! * `wire`: the bytes of all this.
+//! * `wire`: the bytes of all this. `misconduct`: what simulations make of it.
 //!
 //! The way to another member begins through the server, as that of a viewer to a camera. Nothing but the handshake goes that
 //! way: the scheduler hears of the other side only once there is a direct path, and the connection ends when there is none any
@@ -20,6 +20,8 @@ mod config;
 mod contact;
 mod event;
 mod filled;
+#[cfg(feature = "sim")]
+mod misconduct;
 mod neighbours;
 mod origin;
 mod player;
@@ -37,6 +39,8 @@ use rand_core::Rng;
 
 pub use self::config::{PeerConfig, PeerError, PeerServer};
 pub use self::event::{NeighbourInfo, PeerEvent, PeerStats};
+#[cfg(feature = "sim")]
+pub use self::misconduct::Misconduct;
 
 use self::batches::Batches;
 use self::contact::Contact;
@@ -100,6 +104,8 @@ pub struct Peer {
     next_check: Instant,
     stats: PeerStats,
     closing: bool,
+    #[cfg(feature = "sim")]
+    misconduct: Option<Misconduct>,
 }
 
 impl Peer {
@@ -153,6 +159,8 @@ impl Peer {
             next_check: now + CHECK,
             stats: PeerStats::default(),
             closing: false,
+            #[cfg(feature = "sim")]
+            misconduct: None,
             config,
         };
         peer.turn(now);
