@@ -99,6 +99,7 @@ impl Crowd {
         let drawn = random.range(model.witness_lag);
         let witness_lag = config.witness_lag.map_or(millis(drawn), |ms| ms * MS);
         let mut sim = Sim::new(config.seed);
+        sim.set_untraced();
         let population = Population::new(model, config.seed);
         place::set_distances(&mut sim, model, config.seed);
         let now = sim.now();
@@ -106,7 +107,7 @@ impl Crowd {
         let server =
             sim.add_host(HostConfig::new("server", addr(SERVER).ip()).port(addr(SERVER).port()), server);
         let stream = StreamId::of_url(URL).expect("a URL");
-        let tracks = Tracks::Stated(FileHeader { has_audio: false, has_video: true });
+        let tracks = Tracks::Stated(FileHeader { has_audio: true, has_video: true });
         let mut crowd = Self {
             origin: Origin::new(media(model)),
             frame: SECOND / model.fps,
@@ -205,6 +206,7 @@ fn media(model: &Model) -> MediaConfig {
         keyframe: model.keyframe as usize,
         fps: model.fps as u32,
         gop: (model.fps * model.gop_s) as u32,
-        audio: false,
+        // Members would wait up to a second for a track that never comes.
+        audio: true,
     }
 }

@@ -10,6 +10,8 @@ use crate::swarm::population::{Population, Traits};
 
 /// The networks of the first region; the others follow. A region is a /16, by which the tracker tells them apart.
 const REGIONS: u8 = 81;
+/// Addresses beyond so many regions are those of others.
+const MAX_REGIONS: u8 = 16;
 /// What a line's queue holds: home routers keep about this much time.
 const QUEUE: Duration = Duration::from_millis(300);
 /// And no less than this.
@@ -26,7 +28,7 @@ fn address(number: u32, region: u8) -> Ipv4Addr {
 fn who(ip: IpAddr) -> Option<(u32, u8)> {
     let IpAddr::V4(ip) = ip else { return None };
     let [region, zero, high, low] = ip.octets();
-    let region = region.checked_sub(REGIONS).filter(|_| zero == 0)?;
+    let region = region.checked_sub(REGIONS).filter(|r| zero == 0 && *r < MAX_REGIONS)?;
     Some((u32::from(u16::from_be_bytes([high, low])), region))
 }
 
