@@ -111,16 +111,14 @@ impl Poisoner {
                 if *own != stream {
                     return;
                 }
-                for outcome in client.receive(&data).expect("a server in its senses") {
-                    match outcome {
-                        ClientOutcome::Registered { observed, .. } => {
-                            self.link.set_relay_server(self.server, true);
-                            self.link.add_observed_address(now, observed);
-                            self.join();
-                            return;
-                        }
-                        other => panic!("{other:?}"),
+                match client.receive(&data).expect("a server in its senses").pop() {
+                    Some(ClientOutcome::Registered { observed, .. }) => {
+                        self.link.set_relay_server(self.server, true);
+                        self.link.add_observed_address(now, observed);
+                        self.join();
                     }
+                    Some(other) => panic!("{other:?}"),
+                    None => {}
                 }
             }
             _ => {}
