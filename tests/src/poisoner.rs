@@ -11,7 +11,7 @@ use xp2p_proto::link::stream::{end, read, write};
 use xp2p_proto::link::{ConnId, Dir, Entropy, Link, LinkConfig, LinkEvent, PathKind, StreamId as QuicStream};
 use xp2p_proto::machine::{Datagram, Machine, Transmit};
 use xp2p_proto::peer::PEER_ALPN;
-use xp2p_proto::register::{ClientOutcome, PEER_PRODUCT, RegisterClient, SERVER_ALPN};
+use xp2p_proto::register::{BINDING_LABEL, ClientOutcome, PEER_PRODUCT, RegisterClient, SERVER_ALPN};
 use xp2p_proto::swarm::codec::Parsed;
 use xp2p_proto::swarm::{
     HaveMap, LaneStatus, Message, NatClass, Path, PeerId, PieceHead, Report, Status, StreamId, ToTracker,
@@ -95,10 +95,11 @@ impl Poisoner {
     fn handle_server(&mut self, now: Instant, event: LinkEvent) {
         match event {
             LinkEvent::Connected { peer, .. } => {
+                let binding = self.link.export(self.uplink, BINDING_LABEL).expect("a handshake");
                 let quic = self.link.quic(self.uplink).expect("a connection");
                 let stream = quic.streams().open(Dir::Bi).expect("a stream");
                 let (client, hello) =
-                    RegisterClient::new(self.secret.clone(), 0, peer, None, PEER_PRODUCT, "");
+                    RegisterClient::new(&self.secret, 0, peer, &binding, None, PEER_PRODUCT, "");
                 write(quic, stream, &mut [hello.into()]);
                 self.register = Some((stream, client));
             }
@@ -110,20 +111,14 @@ impl Poisoner {
                 if *own != stream {
                     return;
                 }
-                for outcome in client.receive(&data).expect("a server in its senses") {
-                    match outcome {
-                        ClientOutcome::Send(bytes) => {
-                            let quic = self.link.quic(self.uplink).expect("a connection");
-                            write(quic, stream, &mut [bytes.into()]);
-                        }
-                        ClientOutcome::Registered { observed, .. } => {
-                            self.link.set_relay_server(self.server, true);
-                            self.link.add_observed_address(now, observed);
-                            self.join();
-                            return;
-                        }
-                        other => panic!("{other:?}"),
+                match client.receive(&data).expect("a server in its senses").pop() {
+                    Some(ClientOutcome::Registered { observed, .. }) => {
+                        self.link.set_relay_server(self.server, true);
+                        self.link.add_observed_address(now, observed);
+                        self.join();
                     }
+                    Some(other) => panic!("{other:?}"),
+                    None => {}
                 }
             }
             _ => {}

@@ -116,7 +116,6 @@ fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
                 name: "device".into(),
             })),
         ),
-        ("register-challenge", message(&Message::Challenge([0xcc; 32]))),
         (
             "register-registered",
             message(&Message::Registered(Registered {

@@ -10,7 +10,7 @@ use rand_core::Rng;
 use crate::keys::{PublicKey, SecretKey};
 use crate::link::stream::{ReadEnd, end, read, write};
 use crate::link::{ConnId, Dir, Link, LinkEvent, StreamId};
-use crate::register::{AppKey, ClientOutcome, RegisterClient, SERVER_ALPN};
+use crate::register::{AppKey, BINDING_LABEL, ClientOutcome, RegisterClient, SERVER_ALPN};
 
 /// First pause after a lost connection; doubles up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -89,9 +89,9 @@ impl Registration {
         self.attempt.as_ref().is_some_and(|a| a.conn == conn)
     }
 
-    /// The connection to the server, once it has registered us.
-    pub(crate) fn registered(&self) -> Option<ConnId> {
-        self.attempt.as_ref().filter(|a| a.until.is_none()).map(|a| a.conn)
+    /// The connection to the server, once we have said there who we are: what needs a registration may follow at once.
+    pub(crate) fn connected(&self) -> Option<ConnId> {
+        self.attempt.as_ref().filter(|a| a.exchange.is_some()).map(|a| a.conn)
     }
 
     /// When [`run`](Self::run) is due.
@@ -216,13 +216,15 @@ impl Registration {
 
     fn begin(&mut self, link: &mut Link, registrant: &Registrant<'_>, peer: PublicKey) {
         let Some(attempt) = &mut self.attempt else { return };
+        let Some(binding) = link.export(attempt.conn, BINDING_LABEL) else { return };
         let Some(quic) = link.quic(attempt.conn) else { return };
         let Some(stream) = quic.streams().open(Dir::Bi) else { return };
         let (client, hello) = RegisterClient::new(
-            registrant.secret.clone(),
+            registrant.secret,
             registrant.epoch,
             peer,
-            registrant.app_key.cloned(),
+            &binding,
+            registrant.app_key,
             registrant.product,
             registrant.name,
         );
@@ -262,9 +264,6 @@ impl Registration {
         let mut refused = None;
         for outcome in outcomes {
             match outcome {
-                ClientOutcome::Send(bytes) => {
-                    let _ = write(quic, stream, &mut [Bytes::from(bytes)]);
-                }
                 ClientOutcome::Registered { observed, .. } => registered = Some(observed),
                 ClientOutcome::Refused { code, text } => refused = Some(format!("{code}: {text}")),
                 ClientOutcome::Draining => failed = Some("the server is about to stop".to_owned()),

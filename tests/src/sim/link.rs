@@ -132,6 +132,11 @@ impl Pipe {
         self.last_exit = 0;
     }
 
+    /// How long what is queued takes to leave.
+    pub(crate) fn backlog(&self, now: Nanos) -> Nanos {
+        self.busy_until.saturating_sub(now)
+    }
+
     /// Takes in an IP packet of `size` bytes.
     pub(crate) fn admit(&mut self, now: Nanos, size: usize, dice: &mut Dice) -> Result<Passage, DropReason> {
         let config = &self.config;

@@ -171,8 +171,10 @@ impl Sim {
                 if !self.pass_tap(&mut packet) {
                     return self.drop_packet(packet, DropReason::Tap);
                 }
-                if self.core_latency > 0 {
-                    return self.queue.push(now + self.core_latency, packet);
+                let delay =
+                    self.core_delay.as_ref().map_or(0, |d| nanos(d(packet.src.ip(), packet.dst.ip())));
+                if self.core_latency + delay > 0 {
+                    return self.queue.push(now + self.core_latency + delay, packet);
                 }
             }
             let step = match (owner, gateway) {

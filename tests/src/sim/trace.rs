@@ -159,6 +159,7 @@ pub(crate) struct Trace {
     hasher: blake3::Hasher,
     pending: Vec<u8>,
     tail: VecDeque<TraceRecord>,
+    pub(crate) off: bool,
 }
 
 impl Trace {
@@ -167,12 +168,16 @@ impl Trace {
             hasher: blake3::Hasher::new(),
             pending: Vec::with_capacity(HASH_BATCH + 4096),
             tail: VecDeque::with_capacity(TAIL),
+            off: false,
         }
     }
 
     /// Notes a packet. Every field has a fixed width or a length before it, so that different histories never
     /// give the same bytes.
     pub(crate) fn record(&mut self, at: Nanos, packet: &Packet, verdict: Verdict) {
+        if self.off {
+            return;
+        }
         let out = &mut self.pending;
         out.extend_from_slice(&at.to_le_bytes());
         out.extend_from_slice(&packet.id.to_le_bytes());

@@ -59,6 +59,9 @@ pub enum TapAction {
     Drop,
 }
 
+/// One-way latency of the core between two public addresses.
+pub(crate) type CoreDelay = Box<dyn Fn(IpAddr, IpAddr) -> Duration>;
+
 /// A tap on the core.
 pub(crate) type Tap = Box<dyn FnMut(Tapped<'_>) -> TapAction>;
 
@@ -76,6 +79,7 @@ pub struct Sim {
     /// (sender, receiver) to what was delivered.
     pub(crate) flows: BTreeMap<(u32, u32), Count>,
     pub(crate) core_latency: Nanos,
+    pub(crate) core_delay: Option<CoreDelay>,
     pub(crate) tap: Option<Tap>,
     pub(crate) next_packet: u64,
     /// The buffer that machines write datagrams to.
@@ -100,6 +104,7 @@ impl Sim {
             trace: Trace::new(),
             flows: BTreeMap::new(),
             core_latency: 0,
+            core_delay: None,
             tap: None,
             next_packet: 0,
             scratch: Vec::with_capacity(64 * 1024),
@@ -143,6 +148,12 @@ impl Sim {
     /// Sets the one-way latency of the core between all access links. Default: none.
     pub fn set_core_latency(&mut self, latency: Duration) {
         self.core_latency = nanos(latency);
+    }
+
+    /// Sets the one-way latency of the core by the public addresses of sender and receiver, on top of
+    /// [`set_core_latency`](Self::set_core_latency).
+    pub fn set_core_delay(&mut self, delay: impl Fn(IpAddr, IpAddr) -> Duration + 'static) {
+        self.core_delay = Some(Box::new(delay));
     }
 
     /// Lets `tap` see, change and take every datagram that crosses the public core.
@@ -442,6 +453,12 @@ impl Sim {
         }
     }
 
+    /// How long what waits on the up link of a host takes to leave.
+    #[must_use]
+    pub fn up_backlog(&self, host: impl Into<AnyHost>) -> Duration {
+        Duration::from_nanos(self.hosts[host.into().0 as usize].up.backlog(self.clock.now()))
+    }
+
     /// Counters of a host since its start.
     #[must_use]
     pub fn traffic(&self, host: impl Into<AnyHost>) -> Traffic {
@@ -472,6 +489,12 @@ impl Sim {
     #[must_use]
     pub fn trace_hash(&self) -> String {
         self.trace.hash()
+    }
+
+    /// Stops to record: long runs of many hosts are measured by other figures, and hashing every byte costs a tenth of the
+    /// time.
+    pub fn set_untraced(&mut self) {
+        self.trace.off = true;
     }
 
     /// The latest few hundred records, oldest first; print them when a test fails.

@@ -1,7 +1,7 @@
 //! What is measured while a run goes on.
 
 use serde::Serialize;
-use xp2p_proto::swarm::{OriginReason, Stats};
+use xp2p_proto::swarm::{OriginReason, Snapshot, Stats};
 
 use super::queue::{MS, Nanos, SECOND};
 
@@ -87,6 +87,41 @@ pub struct Shape {
     pub uplink: f64,
     /// Substreams that two parents feed, per viewer.
     pub double_fed: f64,
+}
+
+impl Shape {
+    /// Adds a viewer that plays.
+    pub(crate) fn add(&mut self, snapshot: &Snapshot) {
+        self.depth += f64::from(snapshot.depth);
+        self.depth_max = self.depth_max.max(f64::from(snapshot.depth));
+        self.lag_ms += snapshot.lag_ms as f64;
+        self.neighbours += snapshot.neighbours as f64;
+        self.parents += snapshot.parents as f64;
+        self.lanes_fed += snapshot.lanes_fed as f64;
+        self.children += snapshot.children as f64;
+        self.slots += snapshot.slots as f64;
+    }
+
+    /// Makes means of sums; one backlog for each viewer that was added.
+    pub(crate) fn finish(&mut self, mut backlogs: Vec<f64>) {
+        let Some(last) = backlogs.len().checked_sub(1) else { return };
+        backlogs.sort_by(f64::total_cmp);
+        let playing = backlogs.len() as f64;
+        self.backlog_ms = backlogs.iter().sum::<f64>() / playing;
+        self.backlog_p95 = backlogs[last * 95 / 100];
+        for mean in [
+            &mut self.depth,
+            &mut self.lag_ms,
+            &mut self.neighbours,
+            &mut self.parents,
+            &mut self.lanes_fed,
+            &mut self.children,
+            &mut self.slots,
+            &mut self.double_fed,
+        ] {
+            *mean /= playing;
+        }
+    }
 }
 
 /// Counts of times in steps of 10 ms.

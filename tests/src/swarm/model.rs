@@ -60,6 +60,26 @@ impl Scenario {
     }
 }
 
+/// What is simulated between the members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Messages over connections of given speed and delay.
+    Message,
+    /// Packets of real QUIC connections.
+    Packet,
+}
+
+impl Level {
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Packet => "packet",
+        }
+    }
+}
+
 /// What to run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Config {
@@ -69,6 +89,8 @@ pub struct Config {
     pub seconds: u64,
     /// What happens.
     pub scenario: Scenario,
+    /// What is between the members.
+    pub level: Level,
     /// Where all luck comes from.
     pub seed: u64,
     /// How late the witness is, in ms; `None`: drawn from the seed.
@@ -83,12 +105,27 @@ impl Config {
     /// The usual settings of a scenario.
     pub fn new(viewers: usize, seconds: u64, scenario: Scenario, seed: u64) -> Self {
         let model = Model::of(scenario);
-        Self { viewers, seconds, scenario, seed, witness_lag: None, strict: true, model }
+        Self {
+            viewers,
+            seconds,
+            scenario,
+            level: Level::Message,
+            seed,
+            witness_lag: None,
+            strict: true,
+            model,
+        }
     }
 
     /// Whether the origin signs what it sends. A witness stands at the tracker and is away when that is: sharing then pauses.
     pub fn source_signs(&self) -> bool {
         self.scenario == Scenario::Tracker
+    }
+
+    /// Makes as many misbehave as in [`Scenario::Abuse`], whatever else happens.
+    pub fn with_abuse(&mut self) {
+        let abuse = Model::of(Scenario::Abuse);
+        (self.model.freeloaders, self.model.poisoners) = (abuse.freeloaders, abuse.poisoners);
     }
 
     /// The plan of the run.
@@ -150,6 +187,12 @@ impl Plan {
             Scenario::Calm | Scenario::Churn | Scenario::Abuse | Scenario::Tight => {}
         }
         plan
+    }
+
+    /// When the origin is away.
+    pub(crate) fn origin_away(&self, config: &Config) -> Option<(Nanos, Nanos)> {
+        let at = self.events.first().filter(|_| config.scenario == Scenario::Origin)?;
+        Some((*at, *at + config.model.origin_outage * MS))
     }
 }
 

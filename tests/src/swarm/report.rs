@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use xp2p_proto::swarm::OriginReason;
 
-use super::measure::{Second, Shape, Startup, Window};
-use super::model::{Config, Scenario};
-use super::queue::{MS, SECOND};
-use super::world::World;
+use super::measure::{Measure, Second, Shape, Startup, Window};
+use super::model::{Config, Level, Scenario};
+use super::queue::{MS, Nanos, SECOND};
+use crate::packets::Network;
 
 /// Figures of a span of time. Where nothing else is said, of honest viewers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -122,12 +122,32 @@ pub struct Report {
     pub broken: u64,
     /// The first of these.
     pub violations: Vec<String>,
-    /// Events simulated.
+    /// Events simulated, or packets.
     pub events: u64,
+    /// What only real connections have.
+    pub network: Option<Network>,
     /// Every second.
     pub seconds: Vec<Second>,
     /// How the swarm looked every five seconds.
     pub shapes: Vec<Shape>,
+}
+
+/// What a run leaves behind, at whatever level.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) config: Config,
+    /// From when on figures are steady.
+    pub(crate) steady: Nanos,
+    pub(crate) measure: Measure,
+    pub(crate) witness_lag: Nanos,
+    pub(crate) witness_bytes: u64,
+    pub(crate) members: usize,
+    pub(crate) circle_seconds: u64,
+    pub(crate) anomalies: BTreeMap<&'static str, u64>,
+    pub(crate) broken: u64,
+    pub(crate) violations: Vec<String>,
+    pub(crate) events: u64,
+    pub(crate) network: Option<Network>,
 }
 
 fn percent(part: u64, of: u64) -> f64 {
@@ -210,14 +230,14 @@ impl Span {
 }
 
 impl Report {
-    pub(crate) fn new(world: World) -> Self {
-        let World { config, measure, witness_lag, witness_bytes, anomalies, violations, .. } = world;
+    pub(crate) fn new(outcome: Outcome) -> Self {
+        let Outcome { config, measure, .. } = outcome;
         let spans: Vec<Span> = measure
             .windows
             .iter()
             .map(|w| Span::new(w, &measure.seconds, &measure.startups, config.model.rate))
             .collect();
-        let steady = (world.plan.steady / SECOND) as usize;
+        let steady = (outcome.steady / SECOND) as usize;
         let useful: u64 = measure.seconds.iter().skip(steady).map(|s| s.useful_bytes_all).sum();
         let lost_share = OriginReason::ALL
             .iter()
@@ -226,8 +246,8 @@ impl Report {
             .collect();
         let mut report = Self {
             goals: Vec::new(),
-            witness_lag_ms: witness_lag / MS,
-            witness_bytes,
+            witness_lag_ms: outcome.witness_lag / MS,
+            witness_bytes: outcome.witness_bytes,
             spans,
             lost_share,
             opened: (measure.opens, measure.rescues),
@@ -236,12 +256,13 @@ impl Report {
             others_elected: measure.others_elected,
             honest_excluded: measure.honest_excluded,
             others_excluded: measure.others_excluded,
-            members: world.peers.len(),
-            circle_seconds: world.depth_of_loops,
-            anomalies,
-            broken: world.broken,
-            violations,
-            events: world.events,
+            members: outcome.members,
+            circle_seconds: outcome.circle_seconds,
+            anomalies: outcome.anomalies,
+            broken: outcome.broken,
+            violations: outcome.violations,
+            events: outcome.events,
+            network: outcome.network,
             seconds: measure.seconds,
             shapes: measure.shapes,
             config,
@@ -302,6 +323,11 @@ impl Report {
             15..100 => wanted[0] - 2.0 * (100.0 / viewers - 1.0) - 0.1 * (100.0 / viewers - 1.0),
             _ => wanted[size],
         };
+        // Over real connections half a point is left between what the pullers leave and what is asked for.
+        let wanted = match self.config.level {
+            Level::Packet if self.config.viewers >= 15 => 100.0 - 200.0 / viewers - 0.5,
+            _ => wanted,
+        };
         goals.at_least("steady offload, %", (wanted * 10.0).round() / 10.0, steady.offload);
         if scenario == Scenario::Flash {
             let [flash, whole] = [self.span("flash"), self.span("whole")];
@@ -310,13 +336,22 @@ impl Report {
             goals.at_most("start-up in the flash crowd p95, ms", p95.into(), flash.startup_p95.into());
             goals.at_most("start-up in the flash crowd p99, ms", p99.into(), flash.startup_p99.into());
         }
-        let (p95, p99) = [(900, 1100), (800, 1000), (800, 1000)][size];
+        let (p95, p99) = match self.config.level {
+            Level::Message => [(900, 1100), (800, 1000), (800, 1000)][size],
+            // Real handshakes take their round trips.
+            Level::Packet => (1000, 1300),
+        };
         goals.at_most("start-up p50, ms", 500.0, steady.startup_p50.into());
         goals.at_most("start-up p95, ms", f64::from(p95), steady.startup_p95.into());
         goals.at_most("start-up p99, ms", f64::from(p99), steady.startup_p99.into());
         goals.at_most("latency behind the origin p50, ms", 2400.0, steady.latency_p50.into());
         goals.at_most("latency behind the origin p95, ms", 2700.0, steady.latency_p95.into());
-        goals.below("stalls per viewer-hour", if churn { 1.0 } else { 0.2 }, steady.stalls_per_hour);
+        let stalls = match (self.config.level, churn) {
+            (Level::Packet, _) => 0.5,
+            (Level::Message, true) => 1.0,
+            (Level::Message, false) => 0.2,
+        };
+        goals.below("stalls per viewer-hour", stalls, steady.stalls_per_hour);
         goals.below("rebuffering, %", 0.01, steady.rebuffering);
         if scenario == Scenario::Region {
             let event = self.span("event");
@@ -364,10 +399,11 @@ impl Report {
         line(
             &mut out,
             format!(
-                "{} viewers, {} s, {}, seed {}; witness {} ms late; {} members in all",
+                "{} viewers, {} s, {} over {}s, seed {}; witness {} ms late; {} members in all",
                 config.viewers,
                 config.seconds,
                 config.scenario.name(),
+                config.level.name(),
                 config.seed,
                 self.witness_lag_ms,
                 self.members
@@ -466,6 +502,9 @@ impl Report {
                 self.events
             ),
         );
+        if let Some(network) = &self.network {
+            out.push_str(&network.lines());
+        }
         for (what, count) in &self.anomalies {
             line(&mut out, format!("odd: {what}: {count}"));
         }

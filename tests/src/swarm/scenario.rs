@@ -1,10 +1,9 @@
 //! What happens when.
 
 use super::measure::{Histogram, Window};
-use super::model::{Config, Plan, Scenario};
+use super::model::{Config, Model, Plan, Scenario};
 use super::queue::{MS, Nanos};
 use super::random::Random;
-use super::world::{Event, World};
 
 /// The spans of time that a scenario is judged by.
 pub(crate) fn windows(config: &Config, plan: &Plan) -> Vec<Window> {
@@ -29,56 +28,38 @@ pub(crate) fn windows(config: &Config, plan: &Plan) -> Vec<Window> {
     windows
 }
 
-/// Plans the coming of viewers and the scenario's events.
-pub(crate) fn begin(world: &mut World) {
-    let mut random = Random::new(world.config.seed, 7);
-    let (plan, viewers) = (world.plan.clone(), world.config.viewers);
-    let first = if plan.flash.is_some() { viewers.div_ceil(10) } else { viewers };
+/// When viewers come (`None`) and when the scenario's events happen (with their numbers), in order of planning.
+pub(crate) fn agenda(config: &Config, plan: &Plan) -> Vec<(Nanos, Option<u32>)> {
+    let mut random = Random::new(config.seed, 7);
+    let mut agenda = Vec::new();
+    let first = if plan.flash.is_some() { config.viewers.div_ceil(10) } else { config.viewers };
     let mut come = |number: usize, from: Nanos, to: Nanos| {
         for _ in 0..number {
-            let at = from + random.below((to - from) as usize) as Nanos;
-            world.queue.push(at, Event::Join);
+            agenda.push((from + random.below((to - from) as usize) as Nanos, None));
         }
     };
     come(first, plan.start, plan.ramp_end);
     if let Some((from, to)) = plan.flash {
-        come(viewers - first, from, to);
+        come(config.viewers - first, from, to);
     }
-    for (i, at) in plan.events.iter().enumerate() {
-        world.queue.push(*at, Event::Scenario(i as u32));
-    }
+    agenda.extend(plan.events.iter().enumerate().map(|(i, at)| (*at, Some(i as u32))));
+    agenda
 }
 
-/// The scenario's event happens.
-pub(crate) fn happen(world: &mut World, _number: u32) {
-    let now = world.now;
-    match world.config.scenario {
-        Scenario::Region => {
-            let regions = world.config.model.regions.len();
-            let first = world.random.below(regions);
-            let wanted = (world.alive.len() as f64 * world.config.model.vanish).round() as usize;
-            let mut victims = Vec::new();
-            for step in 0..regions {
-                let region = ((first + step) % regions) as u8;
-                let mut here: Vec<u32> = world.alive.clone();
-                here.retain(|i| world.peers[*i as usize].traits.region == region);
-                here.sort_unstable();
-                victims.extend(here);
-                if victims.len() >= wanted {
-                    break;
-                }
-            }
-            victims.truncate(wanted);
-            victims.into_iter().for_each(|i| world.crash(i, false));
+/// Who vanishes in [`Scenario::Region`], of those who are here with their regions: all of one region, or of two.
+pub(crate) fn region_victims(model: &Model, mut here: Vec<(u32, u8)>, random: &mut Random) -> Vec<u32> {
+    let regions = model.regions.len();
+    let first = random.below(regions);
+    let wanted = (here.len() as f64 * model.vanish).round() as usize;
+    here.sort_unstable();
+    let mut victims = Vec::new();
+    for step in 0..regions {
+        let region = ((first + step) % regions) as u8;
+        victims.extend(here.iter().filter(|(_, r)| *r == region).map(|(i, _)| *i));
+        if victims.len() >= wanted {
+            break;
         }
-        Scenario::Pullers => {
-            let mut victims = world.alive.clone();
-            victims.retain(|i| world.peers[*i as usize].origin_open);
-            victims.sort_unstable();
-            victims.into_iter().for_each(|i| world.crash(i, true));
-        }
-        Scenario::Origin => world.origin_outage(now + world.config.model.origin_outage * MS),
-        Scenario::Tracker => world.tracker_outage(now + world.config.model.tracker_outage * MS),
-        Scenario::Calm | Scenario::Churn | Scenario::Flash | Scenario::Abuse | Scenario::Tight => {}
     }
+    victims.truncate(wanted);
+    victims
 }

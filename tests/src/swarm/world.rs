@@ -12,11 +12,12 @@ use xp2p_proto::swarm::{
 };
 
 use super::measure::{Measure, Seen, Startup};
-use super::model::{Config, Model, Plan, millis};
+use super::model::{Config, Model, Plan, Scenario, millis};
 use super::net::{Connection, Downlink, Uplink, Waiting, travel};
 use super::population::{Character, Population, Traits};
 use super::queue::{MS, Nanos, Queue, SECOND, Slab};
 use super::random::Random;
+use super::report::Outcome;
 use super::stream::{SimPayload, Stream};
 use super::watch::{LimitWatch, LoopWatch, NOBODY, PlayWatch};
 use super::wire;
@@ -190,9 +191,7 @@ impl World {
         let drawn = random.range(model.witness_lag);
         let own = if config.source_signs() { 0 } else { millis(drawn) };
         let witness_lag = config.witness_lag.map_or(own, |ms| ms * MS);
-        let away = (config.scenario == super::Scenario::Origin)
-            .then(|| plan.events.first().map(|at| (*at, *at + model.origin_outage * MS)))
-            .flatten();
+        let away = plan.origin_away(config);
         let stream = Stream::new(model, plan.end, away, &mut Random::new(config.seed, 2));
         let batches = stream.batches(model, witness_lag, config.seed, plan.end);
         let base = Instant::now();
@@ -235,7 +234,10 @@ impl World {
         }
         world.queue.push(SECOND, Event::Second(1));
         world.settle_tracker();
-        super::scenario::begin(&mut world);
+        for (at, what) in super::scenario::agenda(config, &world.plan) {
+            let event = what.map_or(Event::Join, Event::Scenario);
+            world.queue.push(at, event);
+        }
         world
     }
 
@@ -256,6 +258,24 @@ impl World {
         for i in std::mem::take(&mut self.alive) {
             self.account(i);
             self.note_startup(i);
+        }
+    }
+
+    /// What is to be reported.
+    pub(crate) fn outcome(self) -> Outcome {
+        Outcome {
+            steady: self.plan.steady,
+            measure: self.measure,
+            witness_lag: self.witness_lag,
+            witness_bytes: self.witness_bytes,
+            members: self.peers.len(),
+            circle_seconds: self.depth_of_loops,
+            anomalies: self.anomalies,
+            broken: self.broken,
+            violations: self.violations,
+            events: self.events,
+            network: None,
+            config: self.config,
         }
     }
 
@@ -298,8 +318,29 @@ impl World {
                 }
             }
             Event::Lie(i) => self.lie(i),
-            Event::Scenario(number) => super::scenario::happen(self, number),
+            Event::Scenario(_) => self.happen(),
             Event::Second(second) => self.handle_second(second),
+        }
+    }
+
+    /// The scenario's event happens.
+    fn happen(&mut self) {
+        let now = self.now;
+        match self.config.scenario {
+            Scenario::Region => {
+                let here = self.alive.iter().map(|i| (*i, self.peers[*i as usize].traits.region)).collect();
+                let victims = super::scenario::region_victims(&self.config.model, here, &mut self.random);
+                victims.into_iter().for_each(|i| self.crash(i, false));
+            }
+            Scenario::Pullers => {
+                let mut victims = self.alive.clone();
+                victims.retain(|i| self.peers[*i as usize].origin_open);
+                victims.sort_unstable();
+                victims.into_iter().for_each(|i| self.crash(i, true));
+            }
+            Scenario::Origin => self.origin_outage(now + self.config.model.origin_outage * MS),
+            Scenario::Tracker => self.tracker_outage(now + self.config.model.tracker_outage * MS),
+            Scenario::Calm | Scenario::Churn | Scenario::Flash | Scenario::Abuse | Scenario::Tight => {}
         }
     }
 
@@ -1265,7 +1306,6 @@ impl World {
     fn note_shape(&mut self, second: u64) {
         let mut shape = super::measure::Shape { second, ..Default::default() };
         let mut backlogs = Vec::new();
-        let mut playing = 0.0;
         let now = self.instant();
         for i in &self.alive {
             let peer = &self.peers[*i as usize];
@@ -1276,16 +1316,7 @@ impl World {
             if !peer.honest() || peer.started.is_none() {
                 continue;
             }
-            playing += 1.0;
-            let snapshot = member.snapshot(now);
-            shape.depth += f64::from(snapshot.depth);
-            shape.depth_max = shape.depth_max.max(f64::from(snapshot.depth));
-            shape.lag_ms += snapshot.lag_ms as f64;
-            shape.neighbours += snapshot.neighbours as f64;
-            shape.parents += snapshot.parents as f64;
-            shape.lanes_fed += snapshot.lanes_fed as f64;
-            shape.children += snapshot.children as f64;
-            shape.slots += snapshot.slots as f64;
+            shape.add(&member.snapshot(now));
             backlogs.push(peer.uplink.backlog_ms(self.now));
             let (mut once, mut twice) = (0_u8, 0_u8);
             for (_, number) in &peer.neighbours {
@@ -1296,23 +1327,7 @@ impl World {
             }
             shape.double_fed += f64::from(twice.count_ones());
         }
-        if playing > 0.0 {
-            backlogs.sort_by(f64::total_cmp);
-            shape.backlog_ms = backlogs.iter().sum::<f64>() / playing;
-            shape.backlog_p95 = backlogs[(backlogs.len() - 1) * 95 / 100];
-            for mean in [
-                &mut shape.depth,
-                &mut shape.lag_ms,
-                &mut shape.neighbours,
-                &mut shape.parents,
-                &mut shape.lanes_fed,
-                &mut shape.children,
-                &mut shape.slots,
-                &mut shape.double_fed,
-            ] {
-                *mean /= playing;
-            }
-        }
+        shape.finish(backlogs);
         shape.uplink /= (self.alive.len().max(1) as u64 * self.config.model.rate) as f64;
         self.measure.shapes.push(shape);
     }

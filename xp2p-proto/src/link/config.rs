@@ -55,6 +55,13 @@ pub struct LinkConfig {
     pub path_mtu_discovery: bool,
     /// Whether we tell peers from which address we see them (the server does). Default false.
     pub report_addresses: bool,
+    /// Whether whoever connects through a relay learns our addresses with the first answer, before its handshake has proven
+    /// its key: direct paths come a round trip sooner. Only where others may know them anyway (members of a swarm do, who have
+    /// each other's tickets from the tracker). Default false.
+    pub offer_early: bool,
+    /// RTT assumed on each path before the first measurement. Three of it pass before what is lost at the beginning is sent
+    /// again. RFC 9002 says 333 ms. Default 150 ms.
+    pub initial_rtt: Duration,
     /// Whether to bind a connection's packets to the local address that received them (multi-homed servers).
     pub pin_local_address: bool,
 }
@@ -84,6 +91,8 @@ impl LinkConfig {
             control_keep_alive: Duration::from_secs(3),
             path_mtu_discovery: true,
             report_addresses: false,
+            offer_early: false,
+            initial_rtt: INITIAL_RTT,
             pin_local_address: false,
         }
     }
@@ -102,7 +111,7 @@ impl LinkConfig {
             // Each GOP has its own priority; streams of equal priority go out one after the other, because half
             // of two things is worth less than one whole thing.
             .send_fairness(false)
-            .initial_rtt(INITIAL_RTT)
+            .initial_rtt(self.initial_rtt)
             .mtu_discovery_config(Some(mtu))
             .keep_alive_interval(Some(keep_alive))
             .datagram_receive_buffer_size(None)

@@ -199,6 +199,34 @@ impl Conn {
         }
     }
 
+    /// The addresses to offer.
+    fn candidates(&self, own: &[SocketAddr], observed: &[SocketAddr]) -> Vec<SocketAddr> {
+        let mut wanted: Vec<SocketAddr> = Vec::new();
+        for &addr in observed.iter().take(3).chain(own) {
+            if is_advertisable(addr, self.loopback)
+                && !wanted.contains(&addr)
+                && wanted.len() < usize::from(MAX_CANDIDATES)
+            {
+                wanted.push(addr);
+            }
+        }
+        wanted
+    }
+
+    /// Offers our addresses with the answer to the first packet of a peer that comes through a relay, a round trip
+    /// before its handshake is complete.
+    pub(super) fn offer_early(&mut self, own: &[SocketAddr], observed: &[SocketAddr]) {
+        if !self.relay_path || self.is_client() {
+            return;
+        }
+        self.seek_direct = true;
+        let wanted = self.candidates(own, observed);
+        // Fails as long as QUIC has not seen what the peer can; then they are offered with the handshake complete.
+        if wanted.iter().all(|addr| self.quic.add_nat_traversal_address(*addr).is_ok()) {
+            self.offered = wanted;
+        }
+    }
+
     /// Tells QUIC which addresses to offer. `changed`: our own network is another one than before.
     pub(super) fn update_candidates(
         &mut self,
@@ -216,15 +244,7 @@ impl Conn {
         if !self.seek_direct {
             return;
         }
-        let mut wanted: Vec<SocketAddr> = Vec::new();
-        for &addr in observed.iter().take(3).chain(own) {
-            if is_advertisable(addr, self.loopback)
-                && !wanted.contains(&addr)
-                && wanted.len() < usize::from(MAX_CANDIDATES)
-            {
-                wanted.push(addr);
-            }
-        }
+        let wanted = self.candidates(own, observed);
         if wanted == self.offered {
             return;
         }

@@ -315,6 +315,23 @@ impl Link {
         self.connect(now, Some(peer), remote, alpn, self.transport.clone())
     }
 
+    /// Connects to the holder of `peer` at `remote`, where it is said to be reachable by anyone. Refused where that cannot be: an
+    /// address that is no single host's, or of a family that we have no address of.
+    pub fn connect_direct(
+        &mut self,
+        now: Instant,
+        peer: PublicKey,
+        remote: SocketAddr,
+        alpn: &[u8],
+    ) -> Result<ConnId, ConnectError> {
+        let remote = from_quic(remote);
+        if !is_probable(remote, false) || !self.own_addrs.iter().any(|own| own.is_ipv4() == remote.is_ipv4())
+        {
+            return Err(ConnectError::NoAddress);
+        }
+        self.connect(now, Some(peer), to_quic(remote), alpn, self.transport.clone())
+    }
+
     /// Connects to the server at `remote`, which must hold `peer` if that is given. Without it any key is taken, and
     /// the caller decides when it learns the key from [`LinkEvent::Connected`]. Such connections notice sooner than
     /// others that the server is gone.
@@ -513,6 +530,15 @@ impl Link {
         conn.paths.list(&mut conn.quic).into_iter().find(|p| p.selected).map(|p| p.rtt)
     }
 
+    /// Bytes that both ends of connection `id` know and nobody else does, nor any other connection (RFC 8446 section 7.5).
+    /// `None` before the handshake is complete.
+    pub fn export(&self, id: ConnId, label: &[u8]) -> Option<[u8; 32]> {
+        let mut bytes = [0; 32];
+        let conn = self.conn(id).filter(|c| !c.handshaking)?;
+        conn.quic.crypto_session().export_keying_material(&mut bytes, label, b"").ok()?;
+        Some(bytes)
+    }
+
     /// Closes connection `id`. The peer gets `code` and `reason`; no more events will come for it.
     pub fn close(&mut self, now: Instant, id: ConnId, code: u32, reason: &str) {
         if let Some(conn) = self.conn_mut(id) {
@@ -680,7 +706,12 @@ impl Link {
         }
         match self.endpoint.accept(incoming, now, &mut self.scratch, None) {
             Ok((handle, quic)) => {
-                self.insert(now, handle, quic, path.remote());
+                let id = self.insert(now, handle, quic, path.remote());
+                if self.config.offer_early
+                    && let Some(Some(conn)) = self.conns.get_mut(id.index as usize)
+                {
+                    conn.offer_early(&self.own_addrs, &self.observed);
+                }
             }
             Err(e) => {
                 if let Some(transmit) = e.response {

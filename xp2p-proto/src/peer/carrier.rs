@@ -18,7 +18,9 @@ use crate::keys::PublicKey;
 use crate::link::{ConnId, Dir, LinkEvent, LostReason, PathKind};
 use crate::registration::RegistrationNews;
 use crate::swarm::codec::{Parsed, ParsedFromTracker};
-use crate::swarm::{Action, Batch, Candidate, FromTracker, Message, PeerId, Played, ToTracker, Trust};
+use crate::swarm::{
+    Action, Batch, Candidate, FromTracker, Message, NatClass, PeerId, Played, ToTracker, Trust,
+};
 
 /// A tracker that has ended the conversation is asked again after this long.
 const TALK_PAUSE: Duration = Duration::from_secs(2);
@@ -37,8 +39,15 @@ impl Peer {
                 }
             }
             Action::SendPiece { to, head, payload } => {
-                let session = self.neighbours.up(to);
-                if !session.is_some_and(|s| s.send_piece(&mut self.link, head, payload)) {
+                #[cfg(feature = "sim")]
+                let Some(payload) = self.tamper(payload) else {
+                    self.member.piece_sent(now, to, head.no);
+                    return;
+                };
+                let (session, len) = (self.neighbours.up(to), payload.len());
+                if session.is_some_and(|s| s.send_piece(&mut self.link, head, payload)) {
+                    self.outflow.sent(now, to, head.no, len);
+                } else {
                     self.member.piece_sent(now, to, head.no);
                 }
             }
@@ -46,10 +55,11 @@ impl Peer {
                 if let Some(session) = self.neighbours.up(to) {
                     session.cancel_piece(&mut self.link, no);
                 }
+                self.outflow.done(to, no);
                 self.member.piece_sent(now, to, no);
             }
             Action::Tracker(message) => self.tell_tracker(now, &message),
-            Action::Connect(candidate) => self.connect(now, &candidate),
+            Action::Connect(candidate) => self.neighbours.wait(candidate),
             Action::Disconnect { peer } => {
                 if let Some(session) = self.neighbours.of(peer) {
                     let conn = session.conn;
@@ -82,7 +92,7 @@ impl Peer {
 
     // ----- Others.
 
-    fn connect(&mut self, now: Instant, candidate: &Candidate) {
+    pub(super) fn connect(&mut self, now: Instant, candidate: &Candidate) {
         let peer = candidate.peer;
         if let Some(session) = self.neighbours.of(peer) {
             session.nat = candidate.nat;
@@ -97,7 +107,12 @@ impl Peer {
         let contact = Contact::parse(&candidate.contact, peer).filter(|_| !self.neighbours.is_banned(peer));
         let servers = &self.config.server.addrs;
         let conn = contact.filter(|_| !self.closing).and_then(|contact| {
-            self.link.connect_relayed(now, contact.key, contact.ticket, servers, PEER_ALPN).ok()
+            let addr = contact.addr.filter(|_| candidate.nat == NatClass::Public);
+            let direct =
+                addr.and_then(|addr| self.link.connect_direct(now, contact.key, addr, PEER_ALPN).ok());
+            direct.or_else(|| {
+                self.link.connect_relayed(now, contact.key, contact.ticket, servers, PEER_ALPN).ok()
+            })
         });
         let Some(conn) = conn else {
             self.member.connect_failed(now, peer);
@@ -121,6 +136,7 @@ impl Peer {
     fn lost(&mut self, now: Instant, conn: ConnId, reason: &str) {
         let Some(session) = self.neighbours.remove(conn) else { return };
         let peer = session.peer;
+        self.outflow.forget(peer);
         if session.up {
             self.events.push_back(PeerEvent::NeighbourGone { peer, reason: reason.to_owned() });
             self.member.peer_lost(now, peer);
@@ -133,9 +149,9 @@ impl Peer {
     /// Forgets a connection that the scheduler has forgotten already.
     fn forget(&mut self, conn: ConnId, reason: &str) {
         self.link_totals(conn);
-        if let Some(session) = self.neighbours.remove(conn)
-            && session.up
-        {
+        let Some(session) = self.neighbours.remove(conn) else { return };
+        self.outflow.forget(session.peer);
+        if session.up {
             self.events.push_back(PeerEvent::NeighbourGone { peer: session.peer, reason: reason.to_owned() });
         }
     }
@@ -166,6 +182,10 @@ impl Peer {
             let mut registrant = Self::registrant(&mut self.config);
             let news = self.registration.handle(now, &mut self.link, &mut registrant, &mut self.rng, event);
             news.into_iter().for_each(|n| self.registration_news(now, n));
+            // The tracker hears of us as soon as it may, without a round trip for the registration in between.
+            if self.talk.is_none() && self.talk_after.is_none() {
+                self.open_talk(now);
+            }
             return;
         }
         match event {
@@ -216,7 +236,8 @@ impl Peer {
 
     /// A handshake is complete.
     fn connected(&mut self, now: Instant, conn: ConnId, key: PublicKey, alpn: &Bytes) {
-        if self.neighbours.get_mut(conn).is_some() {
+        if let Some(session) = self.neighbours.get_mut(conn) {
+            session.handshaking = false;
             return;
         }
         let peer = PeerId::of(&key);
@@ -286,7 +307,11 @@ impl Peer {
                     }
                 },
                 Heard::Piece(head, content) => self.member.handle_piece(now, peer, head, content),
-                Heard::Sent(no) => self.member.piece_sent(now, peer, no),
+                Heard::Sent(no) => {
+                    if self.outflow.done(peer, no) {
+                        self.member.piece_sent(now, peer, no);
+                    }
+                }
                 Heard::Fault(fault) => {
                     self.ban(now, conn, fault);
                     return;
@@ -326,7 +351,7 @@ impl Peer {
     }
 
     pub(super) fn open_talk(&mut self, now: Instant) {
-        let Some(conn) = self.registration.registered().filter(|_| !self.closing) else { return };
+        let Some(conn) = self.registration.connected().filter(|_| !self.closing) else { return };
         if self.talk.as_ref().is_some_and(|t| t.conn == conn) {
             return;
         }

@@ -56,8 +56,6 @@ pub struct PeerConfig {
     pub may_pull: bool,
     /// How far behind the origin it plays. Default 2.5 s.
     pub target: Duration,
-    /// Whether the driver's socket sets "don't fragment". Default true.
-    pub path_mtu_discovery: bool,
 }
 
 impl PeerConfig {
@@ -78,7 +76,6 @@ impl PeerConfig {
             use_peers: true,
             may_pull: true,
             target: TARGET_LATENCY,
-            path_mtu_discovery: true,
         }
     }
 

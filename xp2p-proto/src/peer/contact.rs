@@ -5,8 +5,12 @@
 //! | version, 1 | 1 |
 //! | public key | 32 |
 //! | ticket at the server of the tracker | 16 |
+//! | of a member that anyone can reach: 4 or 6, address, port | 1 + 4 or 16 + 2 |
 //!
-//! More may follow in later versions; it is passed over.
+//! The address is what the server sees; it puts it there and takes away what a member has put there itself, or members could
+//! make others send to whom they like. More may follow in later versions; it is passed over.
+
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
@@ -20,6 +24,45 @@ const VERSION: u8 = 1;
 pub(super) struct Contact {
     pub(super) key: PublicKey,
     pub(super) ticket: Ticket,
+    /// Where it can be reached without any help.
+    pub(super) addr: Option<SocketAddr>,
+}
+
+/// Bytes of version, key and ticket.
+const BASE: usize = 1 + KEY_LEN + Ticket::LEN;
+
+/// The contact that a member has told a server, with nothing in it of where it is but what the server knows of that.
+pub(crate) fn seen_at(contact: &Bytes, addr: Option<SocketAddr>) -> Bytes {
+    let mut out = contact.slice(..contact.len().min(BASE)).to_vec();
+    if out.len() < BASE {
+        return contact.clone();
+    }
+    if let Some(addr) = addr {
+        match addr.ip().to_canonical() {
+            IpAddr::V4(ip) => {
+                out.push(4);
+                out.extend_from_slice(&ip.octets());
+            }
+            IpAddr::V6(ip) => {
+                out.push(6);
+                out.extend_from_slice(&ip.octets());
+            }
+        }
+        out.extend_from_slice(&addr.port().to_be_bytes());
+    }
+    out.into()
+}
+
+/// An address as in a contact.
+fn address(bytes: &[u8]) -> Option<SocketAddr> {
+    let (kind, rest) = bytes.split_first()?;
+    let (ip, port): (IpAddr, &[u8]) = match kind {
+        4 => rest.split_first_chunk::<4>().map(|(ip, rest)| ((*ip).into(), rest))?,
+        6 => rest.split_first_chunk::<16>().map(|(ip, rest)| ((*ip).into(), rest))?,
+        _ => return None,
+    };
+    let (port, _) = port.split_first_chunk::<2>()?;
+    Some(SocketAddr::new(ip, u16::from_be_bytes(*port)))
 }
 
 impl Contact {
@@ -35,9 +78,13 @@ impl Contact {
     pub(super) fn parse(bytes: &[u8], peer: PeerId) -> Option<Self> {
         let [VERSION, rest @ ..] = bytes else { return None };
         let (key, rest) = rest.split_first_chunk::<KEY_LEN>()?;
-        let (ticket, _) = rest.split_first_chunk::<{ Ticket::LEN }>()?;
+        let (ticket, rest) = rest.split_first_chunk::<{ Ticket::LEN }>()?;
         let key = PublicKey::from_bytes(*key).ok()?;
-        (PeerId::of(&key) == peer).then_some(Self { key, ticket: Ticket::from_bytes(*ticket) })
+        (PeerId::of(&key) == peer).then_some(Self {
+            key,
+            ticket: Ticket::from_bytes(*ticket),
+            addr: address(rest),
+        })
     }
 }
 
@@ -49,12 +96,27 @@ mod tests {
     #[test]
     fn a_contact_comes_back_and_belongs_to_one_member() {
         let key = SecretKey::from_bytes([1; 32]).public();
-        let contact = Contact { key, ticket: Ticket::from_bytes([7; 16]) };
+        let contact = Contact { key, ticket: Ticket::from_bytes([7; 16]), addr: None };
         let bytes = contact.encode();
         assert_eq!(Contact::parse(&bytes, PeerId::of(&key)), Some(contact));
         assert_eq!(Contact::parse(&bytes, PeerId(1)), None, "the key of another member");
         for len in 0..bytes.len() {
             assert_eq!(Contact::parse(&bytes[..len], PeerId::of(&key)), None);
         }
+    }
+
+    #[test]
+    fn only_the_server_says_where_a_member_is() {
+        let key = SecretKey::from_bytes([1; 32]).public();
+        let bytes = Contact { key, ticket: Ticket::from_bytes([7; 16]), addr: None }.encode();
+        let parse = |bytes: &Bytes| Contact::parse(bytes, PeerId::of(&key)).and_then(|c| c.addr);
+        for addr in ["192.0.2.7:99", "[2001:db8::7]:99"].map(|a| a.parse().ok()) {
+            let seen = seen_at(&bytes, addr);
+            assert_eq!(parse(&seen), addr);
+            assert_eq!(parse(&seen_at(&seen, None)), None, "what a member says itself is taken away");
+            (BASE..seen.len()).for_each(|len| assert_eq!(parse(&seen.slice(..len)), None));
+        }
+        let short = Bytes::from_static(b"short");
+        assert_eq!(seen_at(&short, "192.0.2.7:99".parse().ok()), short);
     }
 }

@@ -5,10 +5,10 @@
 //!
 //! * `config`, `event`: what goes in, what comes out.
 //! * `filled`: pieces that the server fills in. `tracking`: the stream to the tracker. `contact`: how others reach us.
-//! * `session`: one connection to another member. `neighbours`: all of them. `carrier`: what the scheduler and they say to each
+//! * `outflow`: when a piece has left. `session`: one connection to another member. `neighbours`: all of them. `carrier`: what the scheduler and they say to each
 //!   other.
 //! * `batches`: digests, checked. `origin`: its tags, on their way to pieces. `player`: what is shown.
-//! * `wire`: the bytes of all this.
+//! * `wire`: the bytes of all this. `misconduct`: what simulations make of it.
 //!
 //! The way to another member begins through the server, as that of a viewer to a camera. Nothing but the handshake goes that
 //! way: the scheduler hears of the other side only once there is a direct path, and the connection ends when there is none any
@@ -17,11 +17,14 @@
 mod batches;
 mod carrier;
 mod config;
-mod contact;
+pub(crate) mod contact;
 mod event;
 mod filled;
+#[cfg(feature = "sim")]
+mod misconduct;
 mod neighbours;
 mod origin;
+mod outflow;
 mod player;
 mod session;
 mod tracking;
@@ -37,12 +40,15 @@ use rand_core::Rng;
 
 pub use self::config::{PeerConfig, PeerError, PeerServer};
 pub use self::event::{NeighbourInfo, PeerEvent, PeerStats};
+#[cfg(feature = "sim")]
+pub use self::misconduct::Misconduct;
 
 use self::batches::Batches;
 use self::contact::Contact;
 use self::filled::Filled;
 use self::neighbours::{MAX_CONNECTIONS, Neighbours};
 use self::origin::Origin;
+use self::outflow::Outflow;
 use self::player::Player;
 use self::tracking::Talk;
 use crate::flv::{Item, Tag};
@@ -76,6 +82,10 @@ const CHECK: Duration = Duration::from_secs(1);
 const RECEIVE_WINDOW: u32 = 1024 * 1024;
 /// Most streams that a neighbour may have open: its messages, and pieces on their way.
 const MAX_STREAMS: u32 = 33;
+/// What a round trip to another member is taken for at first, 50 ms less than elsewhere: a lost packet among the dozen that set
+/// up a direct path costs three of it, a newcomer has 800 ms in all, and few round trips are so long that what was not lost is
+/// sent again.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// A neighbour that is not heard of for so long is lost, whatever the scheduler thinks.
 const IDLE: Duration = Duration::from_secs(8);
 
@@ -93,6 +103,7 @@ pub struct Peer {
     talk_after: Option<Instant>,
     member: Member<Bytes>,
     neighbours: Neighbours,
+    outflow: Outflow,
     batches: Batches,
     origin: Origin,
     player: Player,
@@ -100,6 +111,8 @@ pub struct Peer {
     next_check: Instant,
     stats: PeerStats,
     closing: bool,
+    #[cfg(feature = "sim")]
+    misconduct: Option<Misconduct>,
 }
 
 impl Peer {
@@ -119,7 +132,10 @@ impl Peer {
         link.max_uni_streams = MAX_STREAMS;
         link.max_bidi_streams = 1;
         link.idle_timeout = IDLE;
-        link.path_mtu_discovery = config.path_mtu_discovery;
+        // Members have many short connections: probing each for larger packets costs more bytes than these would save.
+        link.path_mtu_discovery = false;
+        link.offer_early = true;
+        link.initial_rtt = INITIAL_RTT;
         let link = Link::new(link).map_err(PeerError::Link)?;
         let mut rng = config.entropy.rng("peer");
         let mut seed = [0; 32];
@@ -129,7 +145,7 @@ impl Peer {
         let id = PeerId::of(&key);
         let mut member = MemberConfig::new(id, seed);
         member.nat = config.nat;
-        member.contact = Contact { key, ticket }.encode();
+        member.contact = Contact { key, ticket, addr: None }.encode();
         member.uplink = config.uplink;
         member.upload_limit = config.upload_limit;
         member.share = config.share;
@@ -146,6 +162,7 @@ impl Peer {
             talk_after: None,
             member: Member::new(member, now),
             neighbours: Neighbours::default(),
+            outflow: Outflow::new(config.uplink),
             batches: Batches::new(config.stream, config.signers.clone()),
             origin: Origin::new(config.tracks),
             player: Player::new(config.target),
@@ -153,6 +170,8 @@ impl Peer {
             next_check: now + CHECK,
             stats: PeerStats::default(),
             closing: false,
+            #[cfg(feature = "sim")]
+            misconduct: None,
             config,
         };
         peer.turn(now);
@@ -322,6 +341,14 @@ impl Peer {
                 idle = false;
                 self.member.handle_origin_piece(now, info, content);
             }
+            while let Some((to, no)) = self.outflow.left(now) {
+                idle = false;
+                self.member.piece_sent(now, to, no);
+            }
+            while let Some(candidate) = self.neighbours.next_waiting(now) {
+                idle = false;
+                self.connect(now, &candidate);
+            }
             while let Some(action) = self.member.poll_action() {
                 idle = false;
                 self.act(now, action);
@@ -390,6 +417,7 @@ impl Machine for Peer {
             self.player.next(),
             self.registration.next(self.closing),
             self.neighbours.next(),
+            self.outflow.next(),
             self.talk_after,
             (!self.closing).then_some(self.next_check),
         ]

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::session::Session;
 use crate::link::ConnId;
-use crate::swarm::PeerId;
 use crate::swarm::constants::{CONNECT_TIMEOUT_MS, MAX_NEIGHBOURS};
+use crate::swarm::{Candidate, PeerId};
 
 /// Most connections that have no direct path yet and were begun by others.
 pub(super) const MAX_ARRIVING: usize = 32;
@@ -16,6 +16,12 @@ pub(super) const MAX_CONNECTIONS: usize = MAX_NEIGHBOURS + 2 * MAX_ARRIVING;
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_millis(CONNECT_TIMEOUT_MS as u64);
 /// Most members that are remembered as banned; the oldest are forgotten.
 const MAX_BANNED: usize = 256;
+
+/// Most handshakes that we have begun and that are under way: each takes 3 kB of the uplink, and with many at a time the first
+/// neighbour would come as late as the last.
+const MAX_HANDSHAKES: usize = 6;
+/// A handshake that takes longer than this does not keep others waiting: nobody may be there.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_millis(600);
 
 /// Which of two connections to the same member stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +36,8 @@ pub(super) struct Neighbours {
     sessions: BTreeMap<ConnId, Session>,
     by_peer: BTreeMap<PeerId, ConnId>,
     banned: VecDeque<PeerId>,
+    /// Those that are connected to when others are done.
+    waiting: VecDeque<Candidate>,
 }
 
 impl Neighbours {
@@ -101,6 +109,22 @@ impl Neighbours {
     /// When [`late`](Self::late) has something next.
     pub(super) fn next(&self) -> Option<Instant> {
         self.sessions.values().filter_map(|s| s.deadline(CONNECT_TIMEOUT)).min()
+    }
+
+    /// Somebody is to be connected to, soon.
+    pub(super) fn wait(&mut self, candidate: Candidate) {
+        // The scheduler has no more neighbours than this, those it waits for included.
+        if self.waiting.len() < MAX_NEIGHBOURS {
+            self.waiting.push_back(candidate);
+        }
+    }
+
+    /// The next one to connect to, if not too many are being connected to already.
+    pub(super) fn next_waiting(&mut self, now: Instant) -> Option<Candidate> {
+        self.waiting.front()?;
+        let recent = |s: &&Session| now.saturating_duration_since(s.began) < HANDSHAKE_PATIENCE;
+        let busy = self.sessions.values().filter(|s| s.handshaking).filter(recent).count();
+        if busy < MAX_HANDSHAKES { self.waiting.pop_front() } else { None }
     }
 
     pub(super) fn conns(&self) -> Vec<ConnId> {

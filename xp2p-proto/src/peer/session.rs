@@ -59,6 +59,8 @@ pub(super) struct Session {
     pub(super) peer: PeerId,
     pub(super) nat: NatClass,
     pub(super) outgoing: bool,
+    /// We began it and its handshake is not complete.
+    pub(super) handshaking: bool,
     /// The scheduler waits to hear what became of it.
     pub(super) wanted: bool,
     pub(super) began: Instant,
@@ -85,6 +87,7 @@ impl Session {
             peer,
             nat: NatClass::Unknown,
             outgoing,
+            handshaking: outgoing,
             wanted: false,
             began: now,
             up: false,

@@ -10,8 +10,6 @@ use crate::keys::{PublicKey, SecretKey, Ticket, TicketNonce};
 /// What the camera has to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientOutcome {
-    /// Send these bytes.
-    Send(Vec<u8>),
     /// Viewers can come.
     Registered {
         /// Where the server sees the camera.
@@ -35,44 +33,43 @@ pub enum ClientOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Asked,
-    Proved,
     Done,
 }
 
 /// The camera's side.
 #[derive(Debug)]
 pub struct RegisterClient {
-    secret: SecretKey,
-    server: PublicKey,
-    ticket: Ticket,
-    app_key: Option<AppKey>,
     reader: MessageReader,
     state: State,
 }
 
 impl RegisterClient {
-    /// Begins to register the camera of `secret` at the server that has proven `server`. Also returns the first bytes
-    /// to send.
+    /// Begins to register the camera of `secret` at the server that has proven `server`, on the connection that
+    /// exported `binding`. Also returns the bytes to send.
     pub fn new(
-        secret: SecretKey,
+        secret: &SecretKey,
         epoch: u32,
         server: PublicKey,
-        app_key: Option<AppKey>,
+        binding: &[u8; 32],
+        app_key: Option<&AppKey>,
         product: &str,
         name: &str,
     ) -> (Self, Vec<u8>) {
-        let nonce = TicketNonce::of_epoch(&secret, epoch);
+        let nonce = TicketNonce::of_epoch(secret, epoch);
         let ticket = Ticket::new(&secret.public(), &nonce);
         let hello = Message::Hello(Hello {
-            app_id: app_key.as_ref().map(|k| k.id.clone()).unwrap_or_default(),
+            app_id: app_key.map(|k| k.id.clone()).unwrap_or_default(),
             ticket,
             nonce,
             product: product.to_owned(),
             name: name.to_owned(),
         });
-        let client =
-            Self { secret, server, ticket, app_key, reader: MessageReader::default(), state: State::Asked };
-        (client, hello.encode())
+        let signature = secret.sign(&transcript(binding, &server, &ticket));
+        let authenticated = transcript(binding, &secret.public(), &ticket);
+        let mac = app_key.map_or([0; 32], |key| key.authenticate(&authenticated));
+        let proof = Message::Proof { signature, mac };
+        let client = Self { reader: MessageReader::default(), state: State::Asked };
+        (client, [hello.encode(), proof.encode()].concat())
     }
 
     /// Takes in what the server sends.
@@ -86,14 +83,7 @@ impl RegisterClient {
 
     fn handle(&mut self, message: Message) -> Result<ClientOutcome, RegisterError> {
         match (self.state, message) {
-            (State::Asked, Message::Challenge(challenge)) => {
-                self.state = State::Proved;
-                let signature = self.secret.sign(&transcript(&challenge, &self.server, &self.ticket));
-                let authenticated = transcript(&challenge, &self.secret.public(), &self.ticket);
-                let mac = self.app_key.as_ref().map_or([0; 32], |key| key.authenticate(&authenticated));
-                Ok(ClientOutcome::Send(Message::Proof { signature, mac }.encode()))
-            }
-            (State::Proved, Message::Registered(registered)) => {
+            (State::Asked, Message::Registered(registered)) => {
                 self.state = State::Done;
                 Ok(ClientOutcome::Registered {
                     observed: registered.observed,
@@ -101,9 +91,7 @@ impl RegisterClient {
                     max_flows: registered.max_flows,
                 })
             }
-            (State::Asked | State::Proved, Message::Refused { code, text }) => {
-                Ok(ClientOutcome::Refused { code, text })
-            }
+            (State::Asked, Message::Refused { code, text }) => Ok(ClientOutcome::Refused { code, text }),
             (State::Done, Message::Draining) => Ok(ClientOutcome::Draining),
             (_, message) => Err(RegisterError::Order { kind: message.kind() }),
         }

@@ -115,8 +115,6 @@ pub struct Registered {
 pub enum Message {
     /// Camera to server, first.
     Hello(Hello),
-    /// Server to camera: prove it.
-    Challenge([u8; 32]),
     /// Camera to server: the proof.
     Proof {
         /// Ed25519 signature.
@@ -177,7 +175,6 @@ impl Message {
     pub const fn kind(&self) -> u8 {
         match self {
             Self::Hello(_) => 1,
-            Self::Challenge(_) => 2,
             Self::Proof { .. } => 3,
             Self::Registered(_) => 4,
             Self::Refused { .. } => 5,
@@ -196,7 +193,6 @@ impl Message {
                 put_text(&mut out, &hello.product, MAX_TEXT);
                 put_text(&mut out, &hello.name, MAX_TEXT);
             }
-            Self::Challenge(challenge) => out.extend_from_slice(challenge),
             Self::Proof { signature, mac } => {
                 out.extend_from_slice(signature);
                 out.extend_from_slice(mac);
@@ -234,7 +230,6 @@ impl Message {
         };
         let parsed = match kind {
             1 => hello(body),
-            2 => array::<32>.map(Self::Challenge).parse(body),
             3 => (array::<SIGNATURE_LEN>, array::<32>)
                 .map(|(signature, mac)| Self::Proof { signature, mac })
                 .parse(body),
@@ -356,7 +351,6 @@ mod tests {
                 product: "product".into(),
                 name: "Tür".into(),
             }),
-            Message::Challenge([3; 32]),
             Message::Proof { signature: [4; 64], mac: [5; 32] },
             registered("192.0.2.1:1"),
             registered("[2001:db8::1]:65535"),

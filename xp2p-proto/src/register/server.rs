@@ -8,8 +8,6 @@ use crate::keys::{PublicKey, Ticket};
 /// What the server has to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerOutcome {
-    /// Send these bytes.
-    Send(Vec<u8>),
     /// The camera has proven all it has to. Answer with [`RegisterServer::registered`] or
     /// [`RegisterServer::refusal`].
     Accepted {
@@ -34,7 +32,7 @@ pub enum ServerOutcome {
 #[derive(Debug)]
 enum State {
     New,
-    Challenged(Hello),
+    Named(Hello),
     Done,
 }
 
@@ -43,7 +41,7 @@ enum State {
 pub struct RegisterServer {
     server: PublicKey,
     camera: PublicKey,
-    challenge: [u8; 32],
+    binding: [u8; 32],
     /// The camera is let in without an app key.
     admitted: bool,
     reader: MessageReader,
@@ -51,10 +49,10 @@ pub struct RegisterServer {
 }
 
 impl RegisterServer {
-    /// Waits for the camera that has proven `camera` to say what it wants. `challenge` must be random and used once;
+    /// Waits for the camera that has proven `camera` to say what it wants. `binding` is what the connection exported;
     /// `admitted` tells whether it may come in without an app key.
-    pub fn new(server: PublicKey, camera: PublicKey, challenge: [u8; 32], admitted: bool) -> Self {
-        Self { server, camera, challenge, admitted, reader: MessageReader::default(), state: State::New }
+    pub fn new(server: PublicKey, camera: PublicKey, binding: [u8; 32], admitted: bool) -> Self {
+        Self { server, camera, binding, admitted, reader: MessageReader::default(), state: State::New }
     }
 
     /// The answer to an accepted camera.
@@ -73,24 +71,28 @@ impl RegisterServer {
     ///
     /// The camera broke the protocol.
     pub fn receive(&mut self, data: &[u8], keys: &AppKeys) -> Result<Vec<ServerOutcome>, RegisterError> {
-        self.reader.push(data)?.into_iter().map(|message| self.handle(message, keys)).collect()
+        self.reader
+            .push(data)?
+            .into_iter()
+            .filter_map(|message| self.handle(message, keys).transpose())
+            .collect()
     }
 
-    fn handle(&mut self, message: Message, keys: &AppKeys) -> Result<ServerOutcome, RegisterError> {
+    fn handle(&mut self, message: Message, keys: &AppKeys) -> Result<Option<ServerOutcome>, RegisterError> {
         match (std::mem::replace(&mut self.state, State::Done), message) {
             (State::New, Message::Hello(hello)) => {
-                if Ticket::new(&self.camera, &hello.nonce) != hello.ticket {
-                    return Ok(refused(RefuseCode::WrongTicket));
-                }
-                self.state = State::Challenged(hello);
-                Ok(ServerOutcome::Send(Message::Challenge(self.challenge).encode()))
+                self.state = State::Named(hello);
+                Ok(None)
             }
-            (State::Challenged(hello), Message::Proof { signature, mac }) => {
-                let signed = transcript(&self.challenge, &self.server, &hello.ticket);
-                if !self.camera.verify(&signed, &signature) {
-                    return Ok(refused(RefuseCode::WrongSignature));
+            (State::Named(hello), Message::Proof { signature, mac }) => {
+                if Ticket::new(&self.camera, &hello.nonce) != hello.ticket {
+                    return Ok(Some(refused(RefuseCode::WrongTicket)));
                 }
-                let authenticated = transcript(&self.challenge, &self.camera, &hello.ticket);
+                let signed = transcript(&self.binding, &self.server, &hello.ticket);
+                if !self.camera.verify(&signed, &signature) {
+                    return Ok(Some(refused(RefuseCode::WrongSignature)));
+                }
+                let authenticated = transcript(&self.binding, &self.camera, &hello.ticket);
                 let refusal = match keys.get(&hello.app_id) {
                     // Whoever names a key must know it, even where none is needed: a typing error should show.
                     Some(key) if !key.verify(&authenticated, &mac) => Some(RefuseCode::WrongAppKey),
@@ -99,14 +101,14 @@ impl RegisterServer {
                     None if hello.app_id.is_empty() => Some(RefuseCode::NotAllowed),
                     None => Some(RefuseCode::UnknownApp),
                 };
-                Ok(match refusal {
+                Ok(Some(match refusal {
                     Some(code) => refused(code),
                     None => ServerOutcome::Accepted {
                         ticket: hello.ticket,
                         product: hello.product,
                         name: hello.name,
                     },
-                })
+                }))
             }
             (_, message) => Err(RegisterError::Order { kind: message.kind() }),
         }
@@ -121,7 +123,7 @@ fn refused(code: RefuseCode) -> ServerOutcome {
 mod tests {
     use super::*;
     use crate::keys::SecretKey;
-    use crate::register::{AppKey, ClientOutcome, RegisterClient};
+    use crate::register::{AppKey, RegisterClient};
 
     fn secret(n: u8) -> SecretKey {
         SecretKey::from_bytes([n; 32])
@@ -134,13 +136,21 @@ mod tests {
     }
 
     fn exchange(app_key: Option<AppKey>, admitted: bool, signer: u8, believed_server: u8) -> ServerOutcome {
+        exchange_on([7; 32], app_key, admitted, signer, believed_server)
+    }
+
+    fn exchange_on(
+        binding: [u8; 32],
+        app_key: Option<AppKey>,
+        admitted: bool,
+        signer: u8,
+        believed_server: u8,
+    ) -> ServerOutcome {
         let mut server = RegisterServer::new(secret(2).public(), secret(1).public(), [7; 32], admitted);
-        let (mut client, hello) =
-            RegisterClient::new(secret(signer), 0, secret(believed_server).public(), app_key, "p", "n");
-        let first = server.receive(&hello, &keys()).unwrap().remove(0);
-        let ServerOutcome::Send(challenge) = first else { return first };
-        let ClientOutcome::Send(proof) = client.receive(&challenge).unwrap().remove(0) else { panic!() };
-        server.receive(&proof, &keys()).unwrap().remove(0)
+        let believed = secret(believed_server).public();
+        let (_, hello) =
+            RegisterClient::new(&secret(signer), 0, believed, &binding, app_key.as_ref(), "p", "n");
+        server.receive(&hello, &keys()).unwrap().remove(0)
     }
 
     fn code(outcome: &ServerOutcome) -> Option<RefuseCode> {
@@ -174,6 +184,8 @@ mod tests {
             Some(RefuseCode::WrongSignature),
             "for another server"
         );
+        let stolen = exchange_on([8; 32], None, true, 1, 2);
+        assert_eq!(code(&stolen), Some(RefuseCode::WrongSignature), "of another connection");
     }
 
     #[test]
@@ -181,7 +193,7 @@ mod tests {
         let mut server = RegisterServer::new(secret(2).public(), secret(1).public(), [7; 32], true);
         let proof = Message::Proof { signature: [0; 64], mac: [0; 32] };
         assert_eq!(server.receive(&proof.encode(), &keys()), Err(RegisterError::Order { kind: 3 }));
-        let (mut client, _) = RegisterClient::new(secret(1), 0, secret(2).public(), None, "", "");
+        let (mut client, _) = RegisterClient::new(&secret(1), 0, secret(2).public(), &[7; 32], None, "", "");
         assert_eq!(client.receive(&Message::Draining.encode()), Err(RegisterError::Order { kind: 6 }));
     }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use rand_chacha::ChaCha12Rng;
 
 use super::config::{ServerConfig, ServerError};
 use super::event::{ServerEvent, ServerStats};
@@ -45,7 +44,6 @@ pub struct Server {
     tracking: Tracking,
     track_news: Vec<TrackNews>,
     stun: StunResponder,
-    rng: ChaCha12Rng,
     queue: VecDeque<Outgoing>,
     events: VecDeque<ServerEvent>,
     next_check: Option<Instant>,
@@ -78,7 +76,6 @@ impl Server {
             tracking: Tracking::new(config.tracking, config.entropy.rng("tracking")),
             track_news: Vec::new(),
             stun: StunResponder::new(config.stun_rate, now),
-            rng: config.entropy.rng("server"),
             queue: VecDeque::new(),
             events: VecDeque::new(),
             next_check: None,
@@ -233,7 +230,6 @@ impl Server {
             link: &mut self.link,
             relay: &mut self.relay,
             config: &self.config,
-            rng: &mut self.rng,
             events: &mut self.events,
             track: &mut self.track_news,
         };

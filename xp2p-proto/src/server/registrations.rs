@@ -5,8 +5,6 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rand_chacha::ChaCha12Rng;
-use rand_core::Rng;
 
 use super::config::ServerConfig;
 use super::event::ServerEvent;
@@ -14,7 +12,7 @@ use super::relay::Relay;
 use crate::keys::{PublicKey, Ticket};
 use crate::link::stream::{ReadEnd, read, stop, write};
 use crate::link::{ConnId, Dir, Link, LinkEvent, StreamId};
-use crate::register::{PEER_PRODUCT, RefuseCode, RegisterServer, Registered, ServerOutcome};
+use crate::register::{BINDING_LABEL, PEER_PRODUCT, RefuseCode, RegisterServer, Registered, ServerOutcome};
 
 /// A connection that has not registered after this long is closed.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,6 +26,8 @@ struct Client {
     peer: PublicKey,
     since: Instant,
     exchange: Option<(StreamId, RegisterServer)>,
+    /// A stream for the tracker that was opened before the registration is complete.
+    early: Option<StreamId>,
     camera: Option<(Ticket, SocketAddr)>,
     /// A member of a swarm, not a camera.
     is_peer: bool,
@@ -59,7 +59,6 @@ pub(super) struct Context<'a> {
     pub(super) link: &'a mut Link,
     pub(super) relay: &'a mut Relay,
     pub(super) config: &'a ServerConfig,
-    pub(super) rng: &'a mut ChaCha12Rng,
     pub(super) events: &'a mut VecDeque<ServerEvent>,
     pub(super) track: &'a mut Vec<TrackNews>,
 }
@@ -82,7 +81,14 @@ impl Registrations {
             LinkEvent::Connected { peer, .. } => {
                 self.clients.insert(
                     conn,
-                    Client { peer, since: context.now, exchange: None, camera: None, is_peer: false },
+                    Client {
+                        peer,
+                        since: context.now,
+                        exchange: None,
+                        early: None,
+                        camera: None,
+                        is_peer: false,
+                    },
                 );
             }
             LinkEvent::Lost(reason) => self.forget(context, conn, &reason.to_string()),
@@ -127,17 +133,18 @@ impl Registrations {
             return;
         }
         if client.exchange.is_some() {
-            if let Some(quic) = context.link.quic(conn) {
+            if client.early.is_none() {
+                client.early = Some(stream);
+            } else if let Some(quic) = context.link.quic(conn) {
                 stop(quic, stream, CLOSE_OK);
             }
             return;
         }
-        let mut challenge = [0; 32];
-        context.rng.fill_bytes(&mut challenge);
+        let Some(binding) = context.link.export(conn, BINDING_LABEL) else { return };
         let server = RegisterServer::new(
             context.config.secret.public(),
             client.peer,
-            challenge,
+            binding,
             context.config.admission.allows(addr.ip()),
         );
         client.exchange = Some((stream, server));
@@ -161,9 +168,6 @@ impl Registrations {
         });
         for outcome in outcomes {
             match outcome {
-                ServerOutcome::Send(bytes) => {
-                    let _ = write(quic, stream, &mut [Bytes::from(bytes)]);
-                }
                 ServerOutcome::Refused { code, text, reply } => {
                     let _ = write(quic, stream, &mut [Bytes::from(reply)]);
                     failed = Some(format!("{code}: {text}"));
@@ -197,6 +201,9 @@ impl Registrations {
                     let key = client.peer;
                     let old = self.by_ticket.insert(ticket, conn);
                     context.relay.set_camera(context.now, ticket, addr);
+                    if let Some(stream) = client.early.take() {
+                        context.track.push(TrackNews::Opened { conn, peer: key, stream });
+                    }
                     self.registered += 1;
                     self.peers += usize::from(is_peer);
                     if !is_peer {

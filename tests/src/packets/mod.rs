@@ -1,6 +1,16 @@
-//! A server, an origin, a witness and some members of a swarm in one simulated world.
+//! Members of a swarm over real QUIC in the packet simulator.
+//!
+//! * [`Swarm`]: a server, an origin, a witness and some members whose every tag is kept, for tests of single behaviours.
+//! * `crowd`: the populations and scenarios of [`swarm`](crate::swarm) at this level, for figures.
+//! * `home`, `origin`, `witness`, `watcher`: what they are made of.
 
-use std::collections::{BTreeMap, VecDeque};
+pub(crate) mod crowd;
+mod home;
+mod origin;
+mod watcher;
+mod witness;
+
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -9,11 +19,17 @@ use xp2p_proto::keys::SecretKey;
 use xp2p_proto::link::Entropy;
 use xp2p_proto::peer::{Peer, PeerConfig, PeerEvent, PeerServer};
 use xp2p_proto::server::{Server, ServerEvent};
-use xp2p_proto::swarm::content::{Canonical, Cutter, Signer, Tracks};
-use xp2p_proto::swarm::{NatClass, StreamId, Trust};
+use xp2p_proto::swarm::content::Tracks;
+use xp2p_proto::swarm::{StreamId, Trust};
 
-use crate::media::{Media, MediaConfig, number_of};
-use crate::sim::{HostConfig, HostId, LinkConfig, NatConfig, NatId, Sim};
+pub use self::crowd::{Middle, Network};
+pub use self::home::Home;
+pub use self::watcher::Watcher;
+
+use self::origin::{Origin, Reading};
+use self::witness::Witness;
+use crate::media::{MediaConfig, number_of};
+use crate::sim::{HostConfig, HostId, LinkConfig, NatId, Sim};
 use crate::world::{SERVER, SERVER_KEY, secret, server_config};
 
 /// Where the origin is said to be.
@@ -26,119 +42,6 @@ const STEP: Duration = Duration::from_millis(5);
 const WITNESS_KEY: u8 = 3;
 /// One-way delay of the access links.
 const ACCESS: Duration = Duration::from_millis(10);
-
-/// The network of a member.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Home {
-    /// Public.
-    Public,
-    /// Full cone.
-    Cone,
-    /// Address-restricted cone.
-    Restricted,
-    /// Port-restricted cone.
-    PortRestricted,
-    /// Symmetric.
-    Symmetric,
-}
-
-impl Home {
-    fn nat(self, ip: Ipv4Addr) -> Option<NatConfig> {
-        match self {
-            Self::Public => None,
-            Self::Cone => Some(NatConfig::full_cone(ip)),
-            Self::Restricted => Some(NatConfig::address_restricted(ip)),
-            Self::PortRestricted => Some(NatConfig::port_restricted(ip)),
-            Self::Symmetric => Some(NatConfig::symmetric(ip)),
-        }
-    }
-
-    /// What a member behind it would find out.
-    pub fn class(self) -> NatClass {
-        match self {
-            Self::Public => NatClass::Public,
-            Self::Cone | Self::Restricted => NatClass::Cone,
-            Self::PortRestricted => NatClass::Restricted,
-            Self::Symmetric => NatClass::Symmetric,
-        }
-    }
-}
-
-/// The origin: everybody who connects gets the newest keyframe and what follows, with timestamps of their own.
-#[derive(Debug)]
-struct Origin {
-    media: Media,
-    headers: Vec<Tag>,
-    gop: Vec<Tag>,
-    /// What was sent, by kind and number.
-    made: BTreeMap<(TagKind, u32), Tag>,
-}
-
-/// A connection to the origin.
-#[derive(Debug, Default)]
-struct Reading {
-    offset: u32,
-    queue: VecDeque<(Duration, Tag)>,
-}
-
-impl Reading {
-    fn push(&mut self, due: Duration, tag: &Tag) {
-        let tag = Tag { timestamp: tag.timestamp.wrapping_add(self.offset), ..tag.clone() };
-        self.queue.push_back((due, tag));
-    }
-}
-
-/// Reads the origin and signs what it saw.
-struct Witness {
-    canonical: Canonical,
-    cutter: Cutter,
-    signer: Signer,
-}
-
-/// A member and what its player got.
-pub struct Watcher {
-    /// The host.
-    pub host: HostId<Peer>,
-    /// Its NAT.
-    pub nat: Option<NatId>,
-    /// Whether it is still there.
-    pub alive: bool,
-    /// When it came.
-    pub since: Duration,
-    /// Tags that came out, and when.
-    pub shown: Vec<(Duration, Tag)>,
-    /// Other events.
-    pub events: Vec<(Duration, PeerEvent)>,
-    reading: Option<Reading>,
-    opens: u32,
-}
-
-impl Watcher {
-    /// Numbers of one track in the order in which they came out.
-    pub fn numbers(&self, kind: TagKind) -> Vec<u32> {
-        self.numbers_after(kind, Duration::ZERO)
-    }
-
-    /// The same from a time on.
-    pub fn numbers_after(&self, kind: TagKind, from: Duration) -> Vec<u32> {
-        let shown = self.shown.iter().filter(|(at, _)| *at >= from);
-        let tags = shown.filter(|(_, t)| t.kind == kind && !t.is_sequence_header());
-        tags.filter_map(|(_, t)| number_of(t)).collect()
-    }
-
-    /// Longest time without a picture between two times.
-    pub fn longest_gap(&self, from: Duration, to: Duration) -> Duration {
-        let shown = self.shown.iter().filter(|(_, t)| t.kind == TagKind::Video).map(|(at, _)| *at);
-        let times = shown.filter(|at| (from..=to).contains(at));
-        let times: Vec<Duration> = [from].into_iter().chain(times).chain([to]).collect();
-        times.windows(2).map(|w| w[1] - w[0]).max().unwrap_or_default()
-    }
-
-    /// Whether it reads the origin.
-    pub fn reads_origin(&self) -> bool {
-        self.alive && self.reading.is_some()
-    }
-}
 
 /// The world.
 pub struct Swarm {
@@ -153,6 +56,8 @@ pub struct Swarm {
     /// Events of the server.
     pub server_events: Vec<ServerEvent>,
     origin: Origin,
+    /// What the origin has sent, by kind and number.
+    made: BTreeMap<(TagKind, u32), Tag>,
     witness: Option<Witness>,
     feed_start: Duration,
     seed: u64,
@@ -187,20 +92,15 @@ impl Swarm {
         let server = sim.add_host(host, server);
         let stream = StreamId::of_url(URL).expect("a URL");
         let both = FileHeader { has_audio: media.audio, has_video: true };
-        let witness = Witness {
-            canonical: Canonical::new(Tracks::Stated(both), now),
-            cutter: Cutter::new(),
-            signer: Signer::new(witness_secret(), stream, 1 + seed),
-        };
-        let origin =
-            Origin { media: Media::new(media), headers: Vec::new(), gop: Vec::new(), made: BTreeMap::new() };
+        let witness = Witness::new(Tracks::Stated(both), stream, 1 + seed, now);
         let mut swarm = Self {
             sim,
             server,
             stream,
             watchers: Vec::new(),
             server_events: Vec::new(),
-            origin,
+            origin: Origin::new(media),
+            made: BTreeMap::new(),
             witness: Some(witness),
             feed_start: Duration::ZERO,
             seed,
@@ -239,16 +139,7 @@ impl Swarm {
         let (host_config, nat) = self.place(home, n);
         let peer = Peer::new(config, self.sim.now()).expect("a peer");
         let host = self.sim.add_host(host_config.link(link), peer);
-        self.watchers.push(Watcher {
-            host,
-            nat,
-            alive: true,
-            since: self.sim.elapsed(),
-            shown: Vec::new(),
-            events: Vec::new(),
-            reading: None,
-            opens: 0,
-        });
+        self.watchers.push(Watcher::new(host, nat, self.sim.elapsed()));
         self.collect();
         n
     }
@@ -312,11 +203,13 @@ impl Swarm {
     fn make(&mut self) {
         let elapsed = self.sim.elapsed();
         let now = self.sim.now();
-        while self.feed_start + Duration::from_millis(u64::from(self.origin.media.next_time())) <= elapsed {
-            for tag in self.origin.media.next_tags() {
-                self.origin.take(&tag);
+        while let Some(tags) = self.origin.next(elapsed.saturating_sub(self.feed_start)) {
+            for tag in tags {
+                if let Some(number) = number_of(&tag) {
+                    self.made.insert((tag.kind, number), tag.clone());
+                }
                 if let Some(witness) = &mut self.witness {
-                    witness.canonical.push(now, &tag);
+                    witness.push(now, &tag);
                 }
                 for watcher in &mut self.watchers {
                     if let Some(reading) = watcher.reading.as_mut().filter(|_| !self.origin_down) {
@@ -326,17 +219,9 @@ impl Swarm {
             }
         }
         let Some(witness) = &mut self.witness else { return };
-        witness.canonical.handle_timeout(now);
-        let (mut pieces, mut batches) = (Vec::new(), Vec::new());
-        while let Some(item) = witness.canonical.poll() {
-            witness.cutter.push(&item);
-            while let Some(piece) = witness.cutter.poll() {
-                let info = witness.signer.push(now, &piece);
-                pieces.extend(info.filter(|_| self.fills).map(|info| (info.no, piece.content)));
-            }
-        }
-        while let Some(batch) = witness.signer.poll(now) {
-            batches.push(batch);
+        let (mut pieces, batches) = witness.poll(now);
+        if !self.fills {
+            pieces.clear();
         }
         if !batches.is_empty() || !pieces.is_empty() {
             let stream = self.stream;
@@ -352,10 +237,7 @@ impl Swarm {
         let elapsed = self.sim.elapsed();
         for watcher in self.watchers.iter_mut().filter(|w| w.alive) {
             let Some(reading) = &mut watcher.reading else { continue };
-            let mut due = Vec::new();
-            while reading.queue.front().is_some_and(|(at, _)| *at <= elapsed) {
-                due.extend(reading.queue.pop_front().map(|(_, tag)| tag));
-            }
+            let due: Vec<Tag> = std::iter::from_fn(|| reading.pop(elapsed)).collect();
             if !due.is_empty() {
                 self.sim.with(watcher.host, |peer, now| {
                     due.iter().for_each(|tag| peer.handle_origin_tag(now, tag, tag.wire_len() as u64 + 4));
@@ -375,11 +257,10 @@ impl Swarm {
                     PeerEvent::OpenOrigin => {
                         watcher.opens += 1;
                         let offset = 1000 * n as u32 + 10_000 * watcher.opens;
-                        let mut reading = Reading { offset, queue: VecDeque::new() };
+                        let mut reading = Reading::new(offset, None);
                         if !self.origin_down {
                             let due = elapsed + ORIGIN_DELAY;
-                            let all = self.origin.headers.iter().chain(&self.origin.gop);
-                            all.for_each(|tag| reading.push(due, tag));
+                            self.origin.recent().for_each(|tag| reading.push(due, tag));
                         }
                         watcher.reading = Some(reading);
                         watcher.events.push((at, PeerEvent::OpenOrigin));
@@ -436,7 +317,7 @@ impl Swarm {
         let media = |t: &Tag| t.kind != TagKind::Script && !t.is_sequence_header();
         for (at, tag) in watcher.shown.iter().filter(|(_, t)| media(t)) {
             let number = number_of(tag).unwrap_or_else(|| panic!("member {n} at {at:?}: a harmed tag"));
-            let made = &self.origin.made[&(tag.kind, number)];
+            let made = &self.made[&(tag.kind, number)];
             assert_eq!(made.body, tag.body, "member {n}: tag {number}");
             assert!(last.is_none_or(|l| l <= tag.timestamp), "member {n}: time went back at {at:?}");
             last = Some(tag.timestamp);
@@ -445,7 +326,7 @@ impl Swarm {
 
     /// The newest picture that the origin has made.
     pub fn newest(&self) -> u32 {
-        self.origin.made.keys().rev().find(|(k, _)| *k == TagKind::Video).map_or(0, |(_, n)| *n)
+        self.made.keys().rev().find(|(k, _)| *k == TagKind::Video).map_or(0, |(_, n)| *n)
     }
 
     /// A line for each member, for reading.
@@ -507,23 +388,6 @@ impl Swarm {
                 stats.paths.relay_tx,
                 stats.paths.relay_rx,
             );
-        }
-    }
-}
-
-impl Origin {
-    fn take(&mut self, tag: &Tag) {
-        if tag.is_sequence_header() {
-            self.headers.retain(|t| t.kind != tag.kind);
-            self.headers.push(tag.clone());
-            return;
-        }
-        if tag.is_keyframe() {
-            self.gop.clear();
-        }
-        self.gop.push(tag.clone());
-        if let Some(number) = number_of(tag) {
-            self.made.insert((tag.kind, number), tag.clone());
         }
     }
 }
