@@ -24,6 +24,8 @@ const EMERGENCY: usize = 3;
 const MAX_BEREFT: usize = 64;
 /// How often better pullers are looked for, in ms.
 const REVIEW_MS: i64 = 5_000;
+/// While there are too many, as after an emergency, in ms: one after the other, so that nobody is without a parent.
+const EXCESS_REVIEW_MS: i64 = 2_000;
 /// A member that did not answer as puller is not elected again for so long, in ms.
 const FAILED_MS: i64 = 30_000;
 
@@ -278,6 +280,7 @@ impl Tracker {
         let until = self.now + HANDOVER_MS;
         if self.pullers.lasting() > self.wanted_pullers() {
             self.retire(peer, until);
+            self.pullers.next_review = self.now + EXCESS_REVIEW_MS;
         } else if self.now - since > PULLER_AGE_MS
             && self.pullers.len() == self.wanted_pullers()
             && let Some((best, new)) = self.best_puller(PULLER_AGE_MS)
