@@ -139,7 +139,7 @@ pub(crate) async fn run(args: &Watch) -> Result<bool> {
             News::Stop | News::Enough => break,
             News::Recorded(result) => result.context("cannot record")?,
             News::Watcher(event) => {
-                if let WatchEvent::OriginFailed { reason } = &event {
+                if let WatchEvent::OriginFailed { reason, .. } = &event {
                     trouble = Some(reason.clone());
                 }
                 teller.event(&status_line, &event);
@@ -267,7 +267,7 @@ impl Teller {
             }
             WatchEvent::OriginOpened => json!({"event": "origin", "open": true}),
             WatchEvent::OriginClosed => json!({"event": "origin", "open": false}),
-            WatchEvent::OriginFailed { reason } => {
+            WatchEvent::OriginFailed { reason, .. } => {
                 note(format!("{reason}; trying again"));
                 json!({"event": "origin-failed", "reason": reason})
             }

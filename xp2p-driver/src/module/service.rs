@@ -1,31 +1,29 @@
-//! One service: a camera, and all that is done with it.
+//! One service: a camera or a stream that is shared, and what both have in common.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender, bounded};
-use bytes::Bytes;
 use xp2p_proto::command::{BuiltIn, CommandOutcome, DeviceInfo, Reply};
 use xp2p_proto::error::ErrorCode;
 use xp2p_proto::info::{Feature, Xp2pInfo};
-use xp2p_proto::link::PathKind;
-use xp2p_proto::request::{CallType, Command, Request, Voice};
-use xp2p_proto::viewer::{Resume, StreamKey};
-use xp2p_proto::voice::{DEFAULT_CHUNK, PcmTagger};
+use xp2p_proto::link::{PathKind, PathTotals};
+use xp2p_proto::live::ReceiverStats;
+use xp2p_proto::request::{Live, Request};
+use xp2p_proto::viewer::{ServiceId, StreamKey, StreamStats};
 
+use super::ModuleError;
 use super::players::Players;
+use super::shared::{News, Shared, SharedConfig};
 use super::span::Spanned;
 use super::startup::Startup;
-use super::voice::{self, Recorder, VoiceEvent, VoiceOptions};
-use super::{ModuleError, url};
+use super::url::{self, Wanted};
 use crate::handle::Gone;
 use crate::player::Hub;
-use crate::pusher::{Pusher, PusherEvent};
 use crate::runtime::Runtime;
-use crate::viewer::{
-    DownloadHandle, ServiceEvent, ServiceStat, StatStream, TalkError, TalkHandle, ViewStatus, ViewerHandle,
-};
+use crate::viewer::{ServiceEvent, ServiceStat, StatStream, ViewStatus, ViewerHandle};
+use crate::watch::WatchStats;
 
 /// Events that wait for the application; the oldest are lost then.
 const MAX_EVENTS: usize = 1024;
@@ -33,13 +31,14 @@ const MAX_EVENTS: usize = 1024;
 /// What `startP2PService` is told of a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StreamInfo {
-    /// `url`: `http://XP2P_INFO.xnet/ipc.p2p.com/ipc.flv?action=live&channel=0&quality=high`; the host means nothing.
+    /// `url`: `http://XP2P_INFO.xnet/ipc.p2p.com/ipc.flv?action=live&channel=0&quality=high` for a camera; the host means
+    /// nothing. Any other `http://` or `https://` URL is that of a live stream that its viewers share.
     pub url: String,
     /// `productId`: checked against what the camera says. Empty: not checked.
     pub product_id: String,
     /// `deviceName`: checked too.
     pub device_name: String,
-    /// `xp2pInfo`.
+    /// `xp2pInfo`; not used for a stream that is shared.
     pub xp2p_info: String,
     /// `liveStreamDomain`, also known as `streamLiveDomain`: for streams of a server; kept, not used by this version.
     pub live_stream_domain: String,
@@ -74,68 +73,92 @@ struct Running {
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+pub(super) struct Inner {
     streams: BTreeMap<StreamKind, Running>,
-    startup: Startup,
-    voice: Option<Sender<()>>,
-    downloads: Vec<StreamKey>,
+    pub(super) startup: Startup,
+    pub(super) voice: Option<Sender<()>>,
+    pub(super) downloads: Vec<StreamKey>,
     /// How the connection stands: unknown, connected, over.
     connected: Option<Result<(), (ErrorCode, String)>>,
+}
+
+/// Where the pictures of a service come from.
+#[derive(Debug, Clone)]
+enum Link<R> {
+    /// One camera.
+    Camera(ViewerHandle<Spanned<R>>, ServiceId),
+    /// A server, and those who watch the same.
+    Shared(Shared<Spanned<R>>),
+}
+
+/// What a module lends to its services.
+#[derive(Debug, Clone)]
+pub(super) struct Lent<R> {
+    pub(super) runtime: Spanned<R>,
+    pub(super) viewer: ViewerHandle<Spanned<R>>,
+    pub(super) players: Players,
+    pub(super) shared: SharedConfig,
+    pub(super) startup: Startup,
 }
 
 /// A service. Clones are the same one.
 #[derive(Debug, Clone)]
 pub struct Service<R> {
-    runtime: Spanned<R>,
-    viewer: ViewerHandle<Spanned<R>>,
+    pub(super) runtime: Spanned<R>,
     players: Players,
     begun: Instant,
     id: Arc<str>,
     info: Arc<StreamInfo>,
-    service: xp2p_proto::viewer::ServiceId,
+    link: Link<R>,
     inner: Arc<Mutex<Inner>>,
     events: Receiver<ServiceEvent>,
     ready: Receiver<()>,
 }
 
 impl<R: Runtime> Service<R> {
-    pub(super) async fn start(
-        runtime: Spanned<R>,
-        viewer: ViewerHandle<Spanned<R>>,
-        players: Players,
-        id: &str,
-        info: StreamInfo,
-        startup: Startup,
-    ) -> Result<Self, ModuleError> {
+    pub(super) async fn start(lent: Lent<R>, id: &str, info: StreamInfo) -> Result<Self, ModuleError> {
+        let Lent { runtime, viewer, players, shared, startup } = lent;
         let begun = runtime.now();
         if info.url.is_empty() {
             return Err(ModuleError::new(ErrorCode::Parameter, "the field url is missing in streamInfo"));
         }
-        url::request(&info.url)?;
-        if info.xp2p_info.is_empty() {
-            return Err(ModuleError::new(
-                ErrorCode::Xp2pInfoInvalid,
-                "the field xp2pInfo is missing in streamInfo",
-            ));
-        }
-        let xp2p = Xp2pInfo::parse(&info.xp2p_info).map_err(|e| ModuleError::new(e.code(), e.to_string()))?;
-        xp2p.version().require(Feature::Live).map_err(|e| ModuleError::new(e.code(), e.to_string()))?;
-        let started = viewer.connect(xp2p).await;
-        let started = started.map_err(|e| ModuleError::start(ErrorCode::StreamStartFailed, &e))?;
+        let inner = Arc::new(Mutex::new(Inner { startup, ..Inner::default() }));
         let (sender, events) = bounded(MAX_EVENTS);
         let (told, ready) = bounded(1);
-        let inner = Arc::new(Mutex::new(Inner { startup, ..Inner::default() }));
-        runtime.spawn(Box::pin(follow(runtime.clone(), begun, started.events, sender, inner.clone(), told)));
+        let link = match url::wanted(&info.url)? {
+            Wanted::Shared(url) => Link::Shared(Shared::new(&runtime, shared, url, sender)?),
+            Wanted::Camera(_) => {
+                let started = viewer.connect(camera_of(&info)?).await;
+                let started = started.map_err(|e| ModuleError::start(ErrorCode::StreamStartFailed, &e))?;
+                let task = follow(runtime.clone(), begun, started.events, sender, inner.clone(), told);
+                runtime.spawn(Box::pin(task));
+                Link::Camera(viewer, started.id)
+            }
+        };
         let (id, info) = (id.into(), Arc::new(info));
-        Ok(Self { runtime, viewer, players, begun, id, info, service: started.id, inner, events, ready })
+        Ok(Self { runtime, players, begun, id, info, link, inner, events, ready })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Waits for the connection, and checks whose it is.
+    /// The camera of the service, for `what` only a camera can be asked.
+    pub(super) fn camera(&self, what: &str) -> Result<(&ViewerHandle<Spanned<R>>, ServiceId), ModuleError> {
+        match &self.link {
+            Link::Camera(viewer, service) => Ok((viewer, *service)),
+            Link::Shared(_) => Err(ModuleError::new(
+                ErrorCode::Unsupported,
+                format!("{what} is for a camera, and this service is a stream that its viewers share"),
+            )),
+        }
+    }
+
+    /// Waits for the connection to a camera, and checks whose it is. A stream that is shared connects when it is started.
     pub(super) async fn connected(&self) -> Result<(), ModuleError> {
+        if matches!(self.link, Link::Shared(_)) {
+            return Ok(());
+        }
         // Ends when the other end is dropped.
         let _ = self.ready.recv().await;
         match self.lock().connected.clone() {
@@ -186,20 +209,25 @@ impl<R: Runtime> Service<R> {
     pub(super) async fn close(&self) {
         self.lock().voice = None;
         self.players.remove(&self.id);
-        // Fails only when the viewer is gone, which ends everything as well.
-        let _ = self.viewer.stop(self.service).await;
+        match &self.link {
+            // Fails only when the viewer is gone, which ends everything as well.
+            Link::Camera(viewer, service) => drop(viewer.stop(*service).await),
+            Link::Shared(shared) => shared.close().await,
+        }
     }
 
     /// `startStream`: asks for what the URL says, or `flv` (`ipc.flv?action=...`) instead. Tags go to the hub; players
-    /// find the stream under the URL that comes with it.
+    /// find the stream under the URL that comes with it. A stream that is shared has nothing to choose but `action=live`.
     ///
     /// # Errors
     ///
-    /// -2000 a parameter is wrong; -2401 a stream of this type runs; -2402 it could not be started; -2403 the service
-    /// has ended.
+    /// -2000 a parameter is wrong; -2004 a recording of a stream that is shared; -2401 a stream of this type runs; -2402 it
+    /// could not be started; -2403 the service has ended.
     pub async fn start_stream(&self, flv: Option<&str>) -> Result<(StreamKind, Hub, String), ModuleError> {
-        let text = flv.unwrap_or(&self.info.url);
-        let request = url::request(text)?;
+        let request = match (&self.link, flv) {
+            (Link::Shared(_), None) => Request::Live(Live::default()),
+            (_, flv) => url::request(flv.unwrap_or(&self.info.url))?,
+        };
         let kind = match &request {
             Request::Live(_) => StreamKind::Live,
             Request::Playback(_) => StreamKind::Playback,
@@ -215,36 +243,57 @@ impl<R: Runtime> Service<R> {
         }
         let head = request.to_head()?;
         let (query, asked) = (head.params.to_string(), self.runtime.now());
-        let started = match request.clone() {
-            Request::Live(live) => self.viewer.start_live(self.service, live).await,
-            Request::Playback(playback) => self.viewer.start_playback(self.service, playback).await,
-            // See above.
-            _ => return Err(ModuleError::new(ErrorCode::Parameter, "that is no stream")),
+        let (key, hub) = match (&self.link, request) {
+            (Link::Camera(viewer, service), Request::Live(live)) => {
+                let started = viewer.start_live(*service, live).await;
+                started.map_err(|e| ModuleError::start(ErrorCode::StreamStartFailed, &e))?
+            }
+            (Link::Camera(viewer, service), Request::Playback(playback)) => {
+                let started = viewer.start_playback(*service, playback).await;
+                started.map_err(|e| ModuleError::start(ErrorCode::StreamStartFailed, &e))?
+            }
+            (Link::Shared(shared), Request::Live(_)) => {
+                let news =
+                    News { runtime: self.runtime.clone(), begun: self.begun, inner: self.inner.clone() };
+                shared.start(news).await?
+            }
+            // Nothing else has a kind.
+            _ => return Err(self.camera("a recording").err().unwrap_or_else(no_stream)),
         };
-        let (key, hub) = started.map_err(|e| ModuleError::start(ErrorCode::StreamStartFailed, &e))?;
-        if self.runs(kind) {
-            // Another task was faster.
-            self.viewer.stop_stream(key).await?;
-            return Err(runs_already());
-        }
         let url = self.players.url(&self.id, &query);
-        {
+        let taken = {
             let mut inner = self.lock();
-            inner.startup.start.get_or_insert(asked.saturating_duration_since(self.begun));
-            inner.streams.insert(kind, Running { key, hub: hub.clone(), query });
+            let taken = inner.streams.get(&kind).is_some_and(|s| !s.hub.is_ended());
+            if !taken {
+                inner.startup.start.get_or_insert(asked.saturating_duration_since(self.begun));
+                inner.streams.insert(kind, Running { key, hub: hub.clone(), query });
+            }
+            taken
+        };
+        if taken {
+            // Another task was faster.
+            self.end_stream(key).await?;
+            return Err(runs_already());
         }
         self.players.insert(&self.id, kind.action(), &hub);
         Ok((kind, hub, url))
     }
 
-    /// `stopStream`. The connection stays.
+    /// `stopStream`. The connection to a camera stays; a stream that is shared leaves its viewers.
     ///
     /// # Errors
     ///
     /// -2002 the module was destroyed; -2403 there is no such stream.
     pub async fn stop_stream(&self, kind: StreamKind) -> Result<(), ModuleError> {
         let stream = self.lock().streams.remove(&kind).ok_or_else(no_stream)?;
-        self.viewer.stop_stream(stream.key).await?;
+        self.end_stream(stream.key).await
+    }
+
+    async fn end_stream(&self, key: StreamKey) -> Result<(), ModuleError> {
+        match &self.link {
+            Link::Camera(viewer, _) => viewer.stop_stream(key).await?,
+            Link::Shared(shared) => shared.stop(key).await,
+        }
         Ok(())
     }
 
@@ -270,15 +319,39 @@ impl<R: Runtime> Service<R> {
         }
     }
 
-    /// `getStreamLinkMode`: how data comes at present. `None`: the connection is not there.
+    /// `getStreamLinkMode`: how data comes at present. `None`: the connection is not there, or nobody else watches a stream
+    /// that is shared; such viewers reach each other directly or not at all.
     ///
     /// # Errors
     ///
     /// -2002 the module was destroyed.
     pub async fn link_mode(&self) -> Result<Option<PathKind>, ModuleError> {
-        let service = self.service;
-        let paths = self.viewer.machine().call(move |viewer, _| viewer.paths(service)).await?;
-        Ok(paths.iter().find(|p| p.selected).map(|p| p.kind))
+        match &self.link {
+            Link::Camera(viewer, service) => {
+                let service = *service;
+                let paths = viewer.machine().call(move |viewer, _| viewer.paths(service)).await?;
+                Ok(paths.iter().find(|p| p.selected).map(|p| p.kind))
+            }
+            Link::Shared(shared) => {
+                Ok(shared.stats().await.filter(|s| s.peers > 0).map(|_| PathKind::Direct))
+            }
+        }
+    }
+
+    /// The sharing switch of one service; [`P2pModule::set_sharing`](super::P2pModule::set_sharing) is that of all. It has
+    /// no meaning for a camera. When this returns after a stop, no further byte of the stream goes to another viewer.
+    pub async fn set_sharing(&self, upload: bool, download: bool) {
+        if let Link::Shared(shared) = &self.link {
+            shared.set_sharing(upload, download).await;
+        }
+    }
+
+    /// What a stream that is shared has done, and how it is. `None`: it does not run, or the service is one of a camera.
+    pub async fn sharing(&self) -> Option<WatchStats> {
+        match &self.link {
+            Link::Camera(..) => None,
+            Link::Shared(shared) => shared.stats().await,
+        }
     }
 
     /// `getStreamBufSize`: bytes of a stream that wait for its slowest player.
@@ -297,18 +370,65 @@ impl<R: Runtime> Service<R> {
             key: running.key,
             hub: running.hub.clone(),
         };
-        let streams = self.lock().streams.iter().map(stream).collect();
-        self.viewer.stat(&self.id, self.service, streams).await
+        let streams: Vec<StatStream> = self.lock().streams.iter().map(stream).collect();
+        match &self.link {
+            Link::Camera(viewer, service) => viewer.stat(&self.id, *service, streams).await,
+            Link::Shared(shared) => {
+                let sharing = shared.stats().await.unwrap_or_default();
+                let streams = streams.iter().map(|s| {
+                    let hub = s.hub.stats();
+                    (s.action, Some(self.stream_stats(&sharing, hub.tags)), hub)
+                });
+                let streams = streams.collect();
+                Ok(ServiceStat {
+                    id: self.id.to_string(),
+                    streams,
+                    sharing: Some(sharing),
+                    ..ServiceStat::default()
+                })
+            }
+        }
     }
 
-    /// `/stat`: paths with their round-trip times, bytes by path, and counters of a stream.
+    /// `/stat`: paths with their round-trip times, bytes by path, and counters of a stream. Of one that is shared: no
+    /// paths, bytes of other viewers as direct ones, and counters.
     ///
     /// # Errors
     ///
     /// -2002 the module was destroyed; -2403 there is no such stream.
     pub async fn status(&self, kind: StreamKind) -> Result<ViewStatus, ModuleError> {
-        let key = self.lock().streams.get(&kind).map(|s| s.key).ok_or_else(no_stream)?;
-        Ok(self.viewer.status(key).await?)
+        let (key, hub) = {
+            let inner = self.lock();
+            inner.streams.get(&kind).map(|s| (s.key, s.hub.clone())).ok_or_else(no_stream)?
+        };
+        match &self.link {
+            Link::Camera(viewer, _) => Ok(viewer.status(key).await?),
+            Link::Shared(shared) => {
+                let sharing = shared.stats().await.ok_or_else(no_stream)?;
+                Ok(ViewStatus {
+                    paths: Vec::new(),
+                    totals: PathTotals {
+                        direct_rx: sharing.p2p_bytes,
+                        direct_tx: sharing.upload_bytes,
+                        ..PathTotals::default()
+                    },
+                    stats: Some(self.stream_stats(&sharing, hub.stats().tags)),
+                })
+            }
+        }
+    }
+
+    /// Counters of a shared stream in the words of one of a camera.
+    fn stream_stats(&self, sharing: &WatchStats, tags: u64) -> StreamStats {
+        let start = self.lock().startup.start.unwrap_or_default();
+        let first = sharing.startup_ms.map(|ms| start + Duration::from_millis(ms));
+        let received = ReceiverStats {
+            bytes: sharing.p2p_bytes + sharing.origin_bytes,
+            tags,
+            keyframes: 0,
+            skipped_gops: sharing.skips,
+        };
+        StreamStats { first_byte: first, first_keyframe: first, received }
     }
 
     /// How long each step up to the first picture of the live stream took.
@@ -317,150 +437,34 @@ impl<R: Runtime> Service<R> {
     ///
     /// -2002 the module was destroyed.
     pub async fn startup(&self) -> Result<Startup, ModuleError> {
-        let live = self.lock().streams.get(&StreamKind::Live).map(|s| s.key);
-        let stats = match live {
-            Some(key) => self.viewer.status(key).await?.stats,
-            None => None,
+        let stats = match self.status(StreamKind::Live).await {
+            Ok(status) => status.stats,
+            Err(e) if e.code == ErrorCode::ServiceNotStarted => None,
+            Err(e) => return Err(e),
         };
         let stats = stats.unwrap_or_default();
         Ok(Startup { data: stats.first_byte, keyframe: stats.first_keyframe, ..self.lock().startup })
     }
+}
 
-    /// `sendCommand` with the text of the plug-ins: `action=inner_define&channel=0&cmd=...`. `timeout`: 7.5 s unless
-    /// it is given.
-    ///
-    /// # Errors
-    ///
-    /// -2000 the text is no command; -2403 the service has ended. How the command ends is in the result.
-    pub async fn send_command(
-        &self,
-        text: &str,
-        timeout: Option<Duration>,
-    ) -> Result<CommandOutcome, ModuleError> {
-        match Request::parse(&format!("/command?{}", text.trim_start_matches("command?")))? {
-            Request::Command(command) => self.send(command, timeout).await,
-            _ => Err(ModuleError::new(ErrorCode::Parameter, "that is no command")),
-        }
+/// The xp2pInfo of a camera that this version can talk to.
+fn camera_of(info: &StreamInfo) -> Result<Xp2pInfo, ModuleError> {
+    if info.xp2p_info.is_empty() {
+        return Err(ModuleError::new(
+            ErrorCode::Xp2pInfoInvalid,
+            "the field xp2pInfo is missing in streamInfo",
+        ));
     }
+    let xp2p = Xp2pInfo::parse(&info.xp2p_info).map_err(|e| ModuleError::new(e.code(), e.to_string()))?;
+    xp2p.version().require(Feature::Live).map_err(|e| ModuleError::new(e.code(), e.to_string()))?;
+    Ok(xp2p)
+}
 
-    /// The same with a typed command.
-    ///
-    /// # Errors
-    ///
-    /// -2000, -2403.
-    pub async fn send(
-        &self,
-        command: Command,
-        timeout: Option<Duration>,
-    ) -> Result<CommandOutcome, ModuleError> {
-        let sent = self.viewer.command(self.service, command, timeout).await;
-        sent.map_err(|e| ModuleError::start(ErrorCode::Parameter, &e))
-    }
-
-    async fn talk(&self, voice: Voice) -> Result<(TalkHandle, Receiver<()>), ModuleError> {
-        let (stop, stopped) = bounded(1);
-        {
-            let mut inner = self.lock();
-            if inner.voice.as_ref().is_some_and(|v| v.receiver_count() > 0) {
-                return Err(ModuleError::new(ErrorCode::ServiceStartedTwice, "this service talks already"));
-            }
-            inner.voice = Some(stop);
-        }
-        let started = self.viewer.talk(self.service, voice).await;
-        let talk = started.map_err(|e| ModuleError::start(ErrorCode::VoiceStartFailed, &e))?;
-        match talk.accepted().await {
-            Ok(()) => Ok((talk, stopped)),
-            Err(e) => {
-                self.lock().voice = None;
-                Err(ModuleError::new(ErrorCode::VoiceStartFailed, e.to_string()))
-            }
-        }
-    }
-
-    /// `startVoice`: sends what a recorder gives, until it ends or [`stop_voice`](Self::stop_voice).
-    ///
-    /// # Errors
-    ///
-    /// -2000 the format is none that can be sent; -2401 this service talks already; -2403 it has ended; -2601 the
-    /// camera does not listen, or somebody else talks to it.
-    pub async fn start_voice(
-        &self,
-        channel: u32,
-        recorder: Box<dyn Recorder>,
-        options: VoiceOptions,
-    ) -> Result<Receiver<VoiceEvent>, ModuleError> {
-        let tagger = PcmTagger::new(options.codec, recorder.format(), DEFAULT_CHUNK)
-            .map_err(|e| ModuleError::new(ErrorCode::Parameter, e.to_string()))?;
-        let (talk, stopped) = self.talk(Voice { channel, calltype: CallType::Audio }).await?;
-        Ok(voice::start(&self.runtime, talk, recorder, tagger, stopped))
-    }
-
-    /// `startVoiceData`: sends FLV that the application has, in pieces of any size.
-    ///
-    /// # Errors
-    ///
-    /// -2401, -2403, -2601 as of [`start_voice`](Self::start_voice).
-    pub async fn start_voice_data(&self, voice: Voice) -> Result<VoiceWriter, ModuleError> {
-        let (talk, stopped) = self.talk(voice).await?;
-        Ok(VoiceWriter { talk, pusher: Pusher::new(), stopped })
-    }
-
-    /// `stopVoice`: what was said so far is still heard.
-    ///
-    /// # Errors
-    ///
-    /// -2403 nobody talks.
-    pub fn stop_voice(&self) -> Result<(), ModuleError> {
-        let voice = self.lock().voice.take().filter(|v| v.receiver_count() > 0);
-        voice
-            .map(drop)
-            .ok_or_else(|| ModuleError::new(ErrorCode::ServiceNotStarted, "this service does not talk"))
-    }
-
-    /// `startLocalDownload` with the plug-ins' text: `channel=0&file_name=...&offset=0`.
-    ///
-    /// # Errors
-    ///
-    /// -2000 a parameter is wrong; -2403 the service has ended; -2701 it could not be started. That the camera refuses
-    /// comes as an event.
-    pub async fn start_local_download(
-        &self,
-        params: &str,
-        resume: Resume,
-    ) -> Result<DownloadHandle, ModuleError> {
-        let Request::Download(download) = Request::parse(&format!("/download?{params}"))? else {
-            return Err(ModuleError::new(ErrorCode::Parameter, "that is no download"));
-        };
-        let started = self.viewer.download(self.service, download, resume).await;
-        let handle = started.map_err(|e| ModuleError::start(ErrorCode::DownloadFailed, &e))?;
-        self.lock().downloads.push(handle.key());
-        Ok(handle)
-    }
-
-    /// `stopLocalDownload`: all of this service.
-    ///
-    /// # Errors
-    ///
-    /// -2002 the module was destroyed.
-    pub async fn stop_local_download(&self) -> Result<(), ModuleError> {
-        let keys = std::mem::take(&mut self.lock().downloads);
-        for key in keys {
-            self.viewer.stop_stream(key).await?;
-        }
-        Ok(())
-    }
-
-    /// Answers a message of the camera ([`ServiceEvent::Message`]). Returns whether it still waited.
-    ///
-    /// # Errors
-    ///
-    /// -2002 the module was destroyed.
-    pub async fn reply_message(
-        &self,
-        message: xp2p_proto::viewer::MessageKey,
-        reply: impl Into<Bytes>,
-    ) -> Result<bool, ModuleError> {
-        Ok(self.viewer.reply_message(message, reply).await?)
+impl Inner {
+    /// A stream is over.
+    pub(super) fn forget(&mut self, key: StreamKey) {
+        self.streams.retain(|_, running| running.key != key);
+        self.downloads.retain(|download| *download != key);
     }
 }
 
@@ -503,47 +507,12 @@ async fn follow<R: Runtime>(
                     inner.startup.header.get_or_insert(now);
                 }
                 ServiceEvent::Eof { stream } | ServiceEvent::Close { stream, .. } => {
-                    inner.streams.retain(|_, running| running.key != *stream);
-                    inner.downloads.retain(|key| key != stream);
+                    inner.forget(*stream);
                 }
                 _ => {}
             }
         }
         // A full channel loses the oldest.
         let _ = to.force_send(event);
-    }
-}
-
-/// Says FLV that comes in pieces.
-#[derive(Debug)]
-pub struct VoiceWriter {
-    talk: TalkHandle,
-    pusher: Pusher,
-    stopped: Receiver<()>,
-}
-
-impl VoiceWriter {
-    /// `addChunk`: bytes of one FLV stream, cut anywhere. Waits while the network is slower than what is said.
-    ///
-    /// # Errors
-    ///
-    /// The talk was stopped, refused or lost, or the bytes are no FLV.
-    pub async fn add_chunk(&mut self, bytes: impl Into<Bytes>) -> Result<(), TalkError> {
-        if self.stopped.is_closed() {
-            return Err(TalkError::Lost("the talk was stopped".to_owned()));
-        }
-        let events = self.pusher.push_bytes(bytes.into()).map_err(|e| TalkError::Lost(e.to_string()))?;
-        for event in events {
-            match event {
-                PusherEvent::FlvAudioTag(tag) | PusherEvent::FlvVideoTag(tag) => self.talk.push(tag).await?,
-                PusherEvent::FlvHeader(_) | PusherEvent::FlvDataTag(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Everything was said. Returns how it ended: [`VoiceEvent::Success`], `Failure` or `Error`.
-    pub async fn complete(self) -> VoiceEvent {
-        voice::outcome(self.talk.finish().await)
     }
 }
