@@ -98,7 +98,7 @@ impl Poisoner {
                 let quic = self.link.quic(self.uplink).expect("a connection");
                 let stream = quic.streams().open(Dir::Bi).expect("a stream");
                 let (client, hello) =
-                    RegisterClient::new(self.secret.clone(), 0, peer, None, PEER_PRODUCT, "");
+                    RegisterClient::new(self.secret.clone(), 0, peer, None, PEER_PRODUCT, "", None);
                 write(quic, stream, &mut [hello.into()]);
                 self.register = Some((stream, client));
             }

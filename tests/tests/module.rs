@@ -557,7 +557,7 @@ fn each_code_is_provoked_or_says_why_not() {
             "two of ours always agree on TLS; link::conn's unit test maps the error",
         ),
         (ErrorCode::Unsupported, "module_swarm: what only a camera can be asked"),
-        (ErrorCode::DeviceStatusFailed, "belongs to 1v1 to 1vN, which this version does not have"),
+        (ErrorCode::DeviceStatusFailed, "transit: a camera that does not say whether it has room"),
     ];
     for code in ErrorCode::ALL {
         let number = code.number();

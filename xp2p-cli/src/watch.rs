@@ -84,8 +84,12 @@ enum News {
 }
 
 pub(crate) async fn run(args: &Watch) -> Result<bool> {
+    run_until(args, &stop::signals()?).await
+}
+
+/// The same for a program that has asked for its signals already.
+pub(crate) async fn run_until(args: &Watch, signals: &async_channel::Receiver<()>) -> Result<bool> {
     let config = config(args)?;
-    let signals = stop::signals()?;
     let server = config.tracker.as_ref().map(|t| t.addr.to_string()).unwrap_or_default();
     let watcher = Watcher::spawn(&Smol, config).map_err(|e| match e {
         WatchError::Url(_) | WatchError::Name(_) => usage(e.to_string()),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use rand_chacha::ChaCha12Rng;
 use rand_core::Rng;
 
+use crate::info::Capability;
 use crate::keys::{PublicKey, SecretKey};
 use crate::link::stream::{ReadEnd, end, read, write};
 use crate::link::{ConnId, Dir, Link, LinkEvent, StreamId};
@@ -37,6 +38,8 @@ pub(crate) struct Registrant<'a> {
     pub(crate) key: &'a mut Option<PublicKey>,
     pub(crate) addrs: &'a [SocketAddr],
     pub(crate) app_key: Option<&'a AppKey>,
+    /// Whether the server may show the camera to many viewers.
+    pub(crate) allow_transit: bool,
 }
 
 /// What happened to a registration.
@@ -218,6 +221,9 @@ impl Registration {
         let Some(attempt) = &mut self.attempt else { return };
         let Some(quic) = link.quic(attempt.conn) else { return };
         let Some(stream) = quic.streams().open(Dir::Bi) else { return };
+        let transit = registrant
+            .allow_transit
+            .then(|| Capability::for_transit(registrant.secret, registrant.epoch, &peer));
         let (client, hello) = RegisterClient::new(
             registrant.secret.clone(),
             registrant.epoch,
@@ -225,6 +231,7 @@ impl Registration {
             registrant.app_key.cloned(),
             registrant.product,
             registrant.name,
+            transit,
         );
         // A new stream takes a message of 1 KiB at most whole.
         let _ = write(quic, stream, &mut [Bytes::from(hello)]);

@@ -1,9 +1,13 @@
 //! The viewer side under the names of the plug-ins: [`P2pModule`] with its life cycle, services by id, and the
 //! documented codes. `docs/API.md` maps it call by call.
 
+mod answers;
 mod conversation;
+mod elsewhere;
 mod error;
 mod feature;
+mod numbers;
+mod params;
 mod players;
 mod probing;
 mod service;
@@ -16,21 +20,20 @@ mod voice;
 
 pub use self::conversation::VoiceWriter;
 pub use self::error::ModuleError;
+pub use self::params::AppParams;
 pub use self::service::{Service, StreamInfo, StreamKind};
 pub use self::startup::Startup;
 pub use self::voice::{Recorded, Recorder, VoiceEvent, VoiceOptions};
 
 use std::collections::BTreeMap;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use async_channel::{Receiver, Sender, bounded};
 use data_encoding::HEXLOWER;
 use tracing::Instrument as _;
 use xp2p_proto::error::ErrorCode;
-use xp2p_proto::info::ServerSpec;
 use xp2p_proto::keys::SecretKey;
 use xp2p_proto::link::Entropy;
 use xp2p_proto::nat::NatReport;
@@ -42,7 +45,6 @@ use self::probing::Probing;
 use self::service::Lent;
 use self::shared::SharedConfig;
 use self::span::Spanned;
-use crate::origin::client::OriginConfig;
 pub use crate::player::PlayerEvent;
 use crate::player::{Hub, PlayerConfig, Sharing};
 use crate::runtime::Runtime;
@@ -50,83 +52,6 @@ use crate::viewer::ViewerHandle;
 
 /// News that waits for the application; the oldest is lost then.
 const MAX_EVENTS: usize = 256;
-
-/// What `init` needs: the plug-ins' `appParams`, and ours.
-#[derive(Debug, Clone)]
-pub struct AppParams {
-    /// `appid`.
-    pub appid: String,
-    /// `appOauthId`.
-    pub app_oauth_id: String,
-    /// `appKey`: the id of the app key for the servers of `servers`, if they ask for one.
-    pub app_key: String,
-    /// `appSecretKey`: its secret.
-    pub app_secret_key: String,
-    /// `appPackage`.
-    pub app_package: String,
-    /// The server that the network is probed with. `None`: it is not probed.
-    pub probe_server: Option<SocketAddr>,
-    /// Servers where those meet who share a stream, as `xp2p server` prints them, with their keys. For each stream it is the
-    /// one whose host also serves it, else the first. None: such streams come from their origins alone.
-    pub servers: Vec<ServerSpec>,
-    /// How the origins of such streams are read.
-    pub origin: OriginConfig,
-    /// UDP address to use. Any by default.
-    pub bind: SocketAddr,
-    /// Where players connect to. A free port on loopback by default.
-    pub player: SocketAddr,
-    /// How long a service tries to come back before it reports `disconnect`. 30 s by default.
-    pub patience: Duration,
-}
-
-impl AppParams {
-    /// The five documented fields, and the defaults of ours.
-    pub fn new(
-        appid: &str,
-        app_oauth_id: &str,
-        app_key: &str,
-        app_secret_key: &str,
-        app_package: &str,
-    ) -> Self {
-        Self {
-            appid: appid.to_owned(),
-            app_oauth_id: app_oauth_id.to_owned(),
-            app_key: app_key.to_owned(),
-            app_secret_key: app_secret_key.to_owned(),
-            app_package: app_package.to_owned(),
-            probe_server: None,
-            servers: Vec::new(),
-            origin: OriginConfig::default(),
-            bind: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0),
-            player: SocketAddr::from(([127, 0, 0, 1], 0)),
-            patience: Duration::from_secs(30),
-        }
-    }
-
-    fn check(&self) -> Result<(), ModuleError> {
-        let fields = [
-            ("appid", &self.appid),
-            ("appOauthId", &self.app_oauth_id),
-            ("appKey", &self.app_key),
-            ("appSecretKey", &self.app_secret_key),
-            ("appPackage", &self.app_package),
-        ];
-        if let Some((name, _)) = fields.iter().find(|(_, value)| value.is_empty()) {
-            let text = format!("the field {name} is missing in appParams");
-            return Err(ModuleError::new(ErrorCode::Parameter, text));
-        }
-        match self.servers.iter().find(|server| server.key.is_none()) {
-            Some(server) => Err(ModuleError::new(
-                ErrorCode::Parameter,
-                format!(
-                    "the key of the server {} is missing; give HOST:PORT#KEY, as it prints it",
-                    server.addr
-                ),
-            )),
-            None => Ok(()),
-        }
-    }
-}
 
 /// News of the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -410,7 +335,8 @@ impl<R: Runtime> P2pModule<R> {
     ///
     /// -2000 a field is missing or the URL is wrong; -2001 the xp2pInfo is invalid or of another device; -2002 not
     /// initialised; -2005 the device is too old; -2401 there is a service of this id; -2402 the camera cannot be reached;
-    /// -2403 it was stopped meanwhile; -2501 / -2502 the encryption failed.
+    /// -2403 it was stopped meanwhile; -2501 / -2502 the encryption failed; -2801 there is a `liveStreamDomain`, and the
+    /// camera does not say whether it has room.
     pub async fn start_p2p_service(&self, id: &str, info: StreamInfo) -> Result<Service<R>, ModuleError> {
         if id.is_empty() {
             return Err(ModuleError::new(ErrorCode::Parameter, "the id of the service is empty"));

@@ -5,25 +5,22 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender, bounded};
-use xp2p_proto::command::{BuiltIn, CommandOutcome, DeviceInfo, Reply};
 use xp2p_proto::error::ErrorCode;
 use xp2p_proto::info::{Feature, Xp2pInfo};
-use xp2p_proto::link::{PathKind, PathTotals};
-use xp2p_proto::live::ReceiverStats;
 use xp2p_proto::request::{Live, Request};
-use xp2p_proto::viewer::{ServiceId, StreamKey, StreamStats};
+use xp2p_proto::viewer::{ServiceId, StreamKey};
 
 use super::ModuleError;
+use super::answers::{self, Answers};
+use super::elsewhere::Elsewhere;
 use super::players::Players;
 use super::shared::{News, Shared, SharedConfig};
 use super::span::Spanned;
 use super::startup::Startup;
 use super::url::{self, Wanted};
-use crate::handle::Gone;
 use crate::player::Hub;
 use crate::runtime::Runtime;
-use crate::viewer::{ServiceEvent, ServiceStat, StatStream, ViewStatus, ViewerHandle};
-use crate::watch::WatchStats;
+use crate::viewer::{ServiceEvent, ViewerHandle, is_full};
 
 /// Events that wait for the application; the oldest are lost then.
 const MAX_EVENTS: usize = 1024;
@@ -40,7 +37,8 @@ pub struct StreamInfo {
     pub device_name: String,
     /// `xp2pInfo`; not used for a stream that is shared.
     pub xp2p_info: String,
-    /// `liveStreamDomain`, also known as `streamLiveDomain`: for streams of a server; kept, not used by this version.
+    /// `liveStreamDomain`, also known as `streamLiveDomain`: `HOST` or `HOST:PORT` where the live stream of a camera that has
+    /// no room can be had, if the camera allows transit. Empty: nowhere.
     pub live_stream_domain: String,
 }
 
@@ -55,7 +53,7 @@ pub enum StreamKind {
 
 impl StreamKind {
     /// Its word in a query: `action=...`.
-    const fn action(self) -> &'static str {
+    pub(super) const fn action(self) -> &'static str {
         match self {
             Self::Live => "live",
             Self::Playback => "playback",
@@ -65,26 +63,27 @@ impl StreamKind {
 
 /// A stream that runs.
 #[derive(Debug)]
-struct Running {
-    key: StreamKey,
-    hub: Hub,
+pub(super) struct Running {
+    pub(super) key: StreamKey,
+    pub(super) hub: Hub,
     /// What a player's URL ends with.
     query: String,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Inner {
-    streams: BTreeMap<StreamKind, Running>,
+    pub(super) streams: BTreeMap<StreamKind, Running>,
     pub(super) startup: Startup,
     pub(super) voice: Option<Sender<()>>,
     pub(super) downloads: Vec<StreamKey>,
+    pub(super) answers: Answers,
     /// How the connection stands: unknown, connected, over.
-    connected: Option<Result<(), (ErrorCode, String)>>,
+    pub(super) connected: Option<Result<(), (ErrorCode, String)>>,
 }
 
 /// Where the pictures of a service come from.
 #[derive(Debug, Clone)]
-enum Link<R> {
+pub(super) enum Link<R> {
     /// One camera.
     Camera(ViewerHandle<Spanned<R>>, ServiceId),
     /// A server, and those who watch the same.
@@ -107,9 +106,11 @@ pub struct Service<R> {
     pub(super) runtime: Spanned<R>,
     players: Players,
     begun: Instant,
-    id: Arc<str>,
+    pub(super) id: Arc<str>,
     info: Arc<StreamInfo>,
-    link: Link<R>,
+    link: Arc<Mutex<Link<R>>>,
+    /// Where the stream of a camera can be had when the camera has no room.
+    elsewhere: Option<Arc<Elsewhere>>,
     inner: Arc<Mutex<Inner>>,
     events: Receiver<ServiceEvent>,
     ready: Receiver<()>,
@@ -125,18 +126,25 @@ impl<R: Runtime> Service<R> {
         let inner = Arc::new(Mutex::new(Inner { startup, ..Inner::default() }));
         let (sender, events) = bounded(MAX_EVENTS);
         let (told, ready) = bounded(1);
+        let mut elsewhere = None;
         let link = match url::wanted(&info.url)? {
             Wanted::Shared(url) => Link::Shared(Shared::new(&runtime, shared, url, sender)?),
             Wanted::Camera(_) => {
-                let started = viewer.connect(camera_of(&info)?).await;
+                let camera = camera_of(&info)?;
+                elsewhere = Elsewhere::of(&info, &camera, shared, &sender)?.map(Arc::new);
+                let started = viewer.connect(camera).await;
                 let started = started.map_err(|e| ModuleError::start(ErrorCode::StreamStartFailed, &e))?;
                 let task = follow(runtime.clone(), begun, started.events, sender, inner.clone(), told);
                 runtime.spawn(Box::pin(task));
                 Link::Camera(viewer, started.id)
             }
         };
-        let (id, info) = (id.into(), Arc::new(info));
-        Ok(Self { runtime, players, begun, id, info, link, inner, events, ready })
+        let (id, info, link) = (id.into(), Arc::new(info), Arc::new(Mutex::new(link)));
+        Ok(Self { runtime, players, begun, id, info, link, elsewhere, inner, events, ready })
+    }
+
+    pub(super) fn link(&self) -> Link<R> {
+        self.link.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
     pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -144,9 +152,9 @@ impl<R: Runtime> Service<R> {
     }
 
     /// The camera of the service, for `what` only a camera can be asked.
-    pub(super) fn camera(&self, what: &str) -> Result<(&ViewerHandle<Spanned<R>>, ServiceId), ModuleError> {
-        match &self.link {
-            Link::Camera(viewer, service) => Ok((viewer, *service)),
+    pub(super) fn camera(&self, what: &str) -> Result<(ViewerHandle<Spanned<R>>, ServiceId), ModuleError> {
+        match self.link() {
+            Link::Camera(viewer, service) => Ok((viewer, service)),
             Link::Shared(_) => Err(ModuleError::new(
                 ErrorCode::Unsupported,
                 format!("{what} is for a camera, and this service is a stream that its viewers share"),
@@ -156,9 +164,7 @@ impl<R: Runtime> Service<R> {
 
     /// Waits for the connection to a camera, and checks whose it is. A stream that is shared connects when it is started.
     pub(super) async fn connected(&self) -> Result<(), ModuleError> {
-        if matches!(self.link, Link::Shared(_)) {
-            return Ok(());
-        }
+        let Link::Camera(viewer, service) = self.link() else { return Ok(()) };
         // Ends when the other end is dropped.
         let _ = self.ready.recv().await;
         match self.lock().connected.clone() {
@@ -168,15 +174,13 @@ impl<R: Runtime> Service<R> {
         }
         let (product, device) = (&self.info.product_id, &self.info.device_name);
         if product.is_empty() && device.is_empty() {
-            return Ok(());
+            return self.find_room(&viewer, service).await;
         }
-        let outcome = self.send(BuiltIn::DeviceInfo.to_command(0), None).await?;
-        let CommandOutcome::Success { data } = &outcome else {
-            let text = format!("the camera did not tell who it is ({})", outcome.kind());
-            return Err(ModuleError::new(ErrorCode::StreamStartFailed, text));
+        let code = match self.elsewhere {
+            Some(_) => ErrorCode::DeviceStatusFailed,
+            None => ErrorCode::StreamStartFailed,
         };
-        let said = DeviceInfo::parse(data)
-            .map_err(|e| ModuleError::new(ErrorCode::StreamStartFailed, e.to_string()))?;
+        let said = viewer.device_info(service).await.map_err(|e| ModuleError::ask(code, &e))?;
         let differs = |wanted: &str, said: &str| !wanted.is_empty() && wanted != said;
         if differs(product, &said.product_id) || differs(device, &said.device_name) {
             let text = format!(
@@ -185,9 +189,46 @@ impl<R: Runtime> Service<R> {
             );
             return Err(ModuleError::new(ErrorCode::Xp2pInfoInvalid, text));
         }
-        let mut inner = self.lock();
-        let connected = inner.startup.service.unwrap_or_default();
-        inner.startup.check = Some(self.since_begin().saturating_sub(connected));
+        {
+            let mut inner = self.lock();
+            let connected = inner.startup.service.unwrap_or_default();
+            inner.startup.check = Some(self.since_begin().saturating_sub(connected));
+        }
+        self.find_room(&viewer, service).await
+    }
+
+    /// Goes elsewhere if the camera says that it has no room for its live stream.
+    async fn find_room(
+        &self,
+        viewer: &ViewerHandle<Spanned<R>>,
+        service: ServiceId,
+    ) -> Result<(), ModuleError> {
+        let Some(elsewhere) = &self.elsewhere else { return Ok(()) };
+        let Request::Live(live) = url::request(&self.info.url)? else { return Ok(()) };
+        match viewer.has_room(service, &live).await {
+            Ok(true) => Ok(()),
+            Ok(false) => self.go(elsewhere, viewer, service).await,
+            Err(e) => Err(ModuleError::ask(ErrorCode::DeviceStatusFailed, &e)),
+        }
+    }
+
+    /// The stream comes from a server from now on.
+    async fn go(
+        &self,
+        elsewhere: &Elsewhere,
+        viewer: &ViewerHandle<Spanned<R>>,
+        service: ServiceId,
+    ) -> Result<(), ModuleError> {
+        let said = viewer.device_info(service).await;
+        let said = said.map_err(|e| ModuleError::ask(ErrorCode::DeviceStatusFailed, &e))?;
+        let shared = elsewhere.stream(&self.runtime, &said)?;
+        tracing::info!(
+            id = &*self.id,
+            "the camera has no room; its stream comes from {}",
+            elsewhere.domain()
+        );
+        *self.link.lock().unwrap_or_else(|e| e.into_inner()) = Link::Shared(shared);
+        viewer.stop(service).await?;
         Ok(())
     }
 
@@ -209,7 +250,7 @@ impl<R: Runtime> Service<R> {
     pub(super) async fn close(&self) {
         self.lock().voice = None;
         self.players.remove(&self.id);
-        match &self.link {
+        match &self.link() {
             // Fails only when the viewer is gone, which ends everything as well.
             Link::Camera(viewer, service) => drop(viewer.stop(*service).await),
             Link::Shared(shared) => shared.close().await,
@@ -224,7 +265,7 @@ impl<R: Runtime> Service<R> {
     /// -2000 a parameter is wrong; -2004 a recording of a stream that is shared; -2401 a stream of this type runs; -2402 it
     /// could not be started; -2403 the service has ended.
     pub async fn start_stream(&self, flv: Option<&str>) -> Result<(StreamKind, Hub, String), ModuleError> {
-        let request = match (&self.link, flv) {
+        let request = match (self.link(), flv) {
             (Link::Shared(_), None) => Request::Live(Live::default()),
             (_, flv) => url::request(flv.unwrap_or(&self.info.url))?,
         };
@@ -243,23 +284,7 @@ impl<R: Runtime> Service<R> {
         }
         let head = request.to_head()?;
         let (query, asked) = (head.params.to_string(), self.runtime.now());
-        let (key, hub) = match (&self.link, request) {
-            (Link::Camera(viewer, service), Request::Live(live)) => {
-                let started = viewer.start_live(*service, live).await;
-                started.map_err(|e| ModuleError::start(ErrorCode::StreamStartFailed, &e))?
-            }
-            (Link::Camera(viewer, service), Request::Playback(playback)) => {
-                let started = viewer.start_playback(*service, playback).await;
-                started.map_err(|e| ModuleError::start(ErrorCode::StreamStartFailed, &e))?
-            }
-            (Link::Shared(shared), Request::Live(_)) => {
-                let news =
-                    News { runtime: self.runtime.clone(), begun: self.begun, inner: self.inner.clone() };
-                shared.start(news).await?
-            }
-            // Nothing else has a kind.
-            _ => return Err(self.camera("a recording").err().unwrap_or_else(no_stream)),
-        };
+        let (key, hub) = self.begin(request).await?;
         let url = self.players.url(&self.id, &query);
         let taken = {
             let mut inner = self.lock();
@@ -279,6 +304,34 @@ impl<R: Runtime> Service<R> {
         Ok((kind, hub, url))
     }
 
+    async fn begin(&self, request: Request) -> Result<(StreamKey, Hub), ModuleError> {
+        let failed = |e| ModuleError::start(ErrorCode::StreamStartFailed, &e);
+        match (self.link(), request) {
+            (Link::Camera(viewer, service), Request::Live(live)) => {
+                let (key, hub) = viewer.start_live(service, live).await.map_err(failed)?;
+                let Some(elsewhere) = &self.elsewhere else { return Ok((key, hub)) };
+                // Others may have been faster since it was asked.
+                if !answers::answer(&self.inner, key).await.is_some_and(is_full) {
+                    return Ok((key, hub));
+                }
+                self.go(elsewhere, &viewer, service).await?;
+                self.begin_shared().await
+            }
+            (Link::Camera(viewer, service), Request::Playback(playback)) => {
+                viewer.start_playback(service, playback).await.map_err(failed)
+            }
+            (Link::Shared(_), Request::Live(_)) => self.begin_shared().await,
+            // Nothing else is a stream.
+            _ => Err(self.camera("a recording").err().unwrap_or_else(no_stream)),
+        }
+    }
+
+    async fn begin_shared(&self) -> Result<(StreamKey, Hub), ModuleError> {
+        let Link::Shared(shared) = self.link() else { return Err(no_stream()) };
+        let news = News { runtime: self.runtime.clone(), begun: self.begun, inner: self.inner.clone() };
+        shared.start(news).await
+    }
+
     /// `stopStream`. The connection to a camera stays; a stream that is shared leaves its viewers.
     ///
     /// # Errors
@@ -290,7 +343,7 @@ impl<R: Runtime> Service<R> {
     }
 
     async fn end_stream(&self, key: StreamKey) -> Result<(), ModuleError> {
-        match &self.link {
+        match &self.link() {
             Link::Camera(viewer, _) => viewer.stop_stream(key).await?,
             Link::Shared(shared) => shared.stop(key).await,
         }
@@ -317,133 +370,6 @@ impl<R: Runtime> Service<R> {
         for (kind, stream) in &self.lock().streams {
             self.players.insert(&self.id, kind.action(), &stream.hub);
         }
-    }
-
-    /// `getStreamLinkMode`: how data comes at present. `None`: the connection is not there, or nobody else watches a stream
-    /// that is shared; such viewers reach each other directly or not at all.
-    ///
-    /// # Errors
-    ///
-    /// -2002 the module was destroyed.
-    pub async fn link_mode(&self) -> Result<Option<PathKind>, ModuleError> {
-        match &self.link {
-            Link::Camera(viewer, service) => {
-                let service = *service;
-                let paths = viewer.machine().call(move |viewer, _| viewer.paths(service)).await?;
-                Ok(paths.iter().find(|p| p.selected).map(|p| p.kind))
-            }
-            Link::Shared(shared) => {
-                Ok(shared.stats().await.filter(|s| s.peers > 0).map(|_| PathKind::Direct))
-            }
-        }
-    }
-
-    /// The sharing switch of one service; [`P2pModule::set_sharing`](super::P2pModule::set_sharing) is that of all. It has
-    /// no meaning for a camera. When this returns after a stop, no further byte of the stream goes to another viewer.
-    pub async fn set_sharing(&self, upload: bool, download: bool) {
-        if let Link::Shared(shared) = &self.link {
-            shared.set_sharing(upload, download).await;
-        }
-    }
-
-    /// What a stream that is shared has done, and how it is. `None`: it does not run, or the service is one of a camera.
-    pub async fn sharing(&self) -> Option<WatchStats> {
-        match &self.link {
-            Link::Camera(..) => None,
-            Link::Shared(shared) => shared.stats().await,
-        }
-    }
-
-    /// `getStreamBufSize`: bytes of a stream that wait for its slowest player.
-    ///
-    /// # Errors
-    ///
-    /// -2403 there is no such stream.
-    pub fn stream_buf_size(&self, kind: StreamKind) -> Result<usize, ModuleError> {
-        self.lock().streams.get(&kind).map(|s| s.hub.stats().queued).ok_or_else(no_stream)
-    }
-
-    /// All of the service as it is now, for the local server.
-    pub(super) async fn stat(&self) -> Result<ServiceStat, Gone> {
-        let stream = |(kind, running): (&StreamKind, &Running)| StatStream {
-            action: kind.action(),
-            key: running.key,
-            hub: running.hub.clone(),
-        };
-        let streams: Vec<StatStream> = self.lock().streams.iter().map(stream).collect();
-        match &self.link {
-            Link::Camera(viewer, service) => viewer.stat(&self.id, *service, streams).await,
-            Link::Shared(shared) => {
-                let sharing = shared.stats().await.unwrap_or_default();
-                let streams = streams.iter().map(|s| {
-                    let hub = s.hub.stats();
-                    (s.action, Some(self.stream_stats(&sharing, hub.tags)), hub)
-                });
-                let streams = streams.collect();
-                Ok(ServiceStat {
-                    id: self.id.to_string(),
-                    streams,
-                    sharing: Some(sharing),
-                    ..ServiceStat::default()
-                })
-            }
-        }
-    }
-
-    /// `/stat`: paths with their round-trip times, bytes by path, and counters of a stream. Of one that is shared: no
-    /// paths, bytes of other viewers as direct ones, and counters.
-    ///
-    /// # Errors
-    ///
-    /// -2002 the module was destroyed; -2403 there is no such stream.
-    pub async fn status(&self, kind: StreamKind) -> Result<ViewStatus, ModuleError> {
-        let (key, hub) = {
-            let inner = self.lock();
-            inner.streams.get(&kind).map(|s| (s.key, s.hub.clone())).ok_or_else(no_stream)?
-        };
-        match &self.link {
-            Link::Camera(viewer, _) => Ok(viewer.status(key).await?),
-            Link::Shared(shared) => {
-                let sharing = shared.stats().await.ok_or_else(no_stream)?;
-                Ok(ViewStatus {
-                    paths: Vec::new(),
-                    totals: PathTotals {
-                        direct_rx: sharing.p2p_bytes,
-                        direct_tx: sharing.upload_bytes,
-                        ..PathTotals::default()
-                    },
-                    stats: Some(self.stream_stats(&sharing, hub.stats().tags)),
-                })
-            }
-        }
-    }
-
-    /// Counters of a shared stream in the words of one of a camera.
-    fn stream_stats(&self, sharing: &WatchStats, tags: u64) -> StreamStats {
-        let start = self.lock().startup.start.unwrap_or_default();
-        let first = sharing.startup_ms.map(|ms| start + Duration::from_millis(ms));
-        let received = ReceiverStats {
-            bytes: sharing.p2p_bytes + sharing.origin_bytes,
-            tags,
-            keyframes: 0,
-            skipped_gops: sharing.skips,
-        };
-        StreamStats { first_byte: first, first_keyframe: first, received }
-    }
-
-    /// How long each step up to the first picture of the live stream took.
-    ///
-    /// # Errors
-    ///
-    /// -2002 the module was destroyed.
-    pub async fn startup(&self) -> Result<Startup, ModuleError> {
-        let stats = match self.status(StreamKind::Live).await {
-            Ok(status) => status.stats,
-            Err(e) if e.code == ErrorCode::ServiceNotStarted => None,
-            Err(e) => return Err(e),
-        };
-        let stats = stats.unwrap_or_default();
-        Ok(Startup { data: stats.first_byte, keyframe: stats.first_keyframe, ..self.lock().startup })
     }
 }
 
@@ -475,7 +401,7 @@ fn runs_already() -> ModuleError {
     )
 }
 
-fn no_stream() -> ModuleError {
+pub(super) fn no_stream() -> ModuleError {
     ModuleError::new(ErrorCode::ServiceNotStarted, "no stream of this type runs")
 }
 
@@ -501,13 +427,16 @@ async fn follow<R: Runtime>(
                 ServiceEvent::Disconnect { code, reason } => {
                     inner.connected = Some(Err((*code, reason.clone())));
                     inner.streams.clear();
+                    inner.answers.over();
                     told.close();
                 }
-                ServiceEvent::Parsed { .. } => {
+                ServiceEvent::Parsed { stream, status, .. } => {
                     inner.startup.header.get_or_insert(now);
+                    inner.answers.came(*stream, Some(*status));
                 }
                 ServiceEvent::Eof { stream } | ServiceEvent::Close { stream, .. } => {
                     inner.forget(*stream);
+                    inner.answers.came(*stream, None);
                 }
                 _ => {}
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
 use xp2p_proto::error::ErrorCode;
-use xp2p_proto::info::{Host, ServerSpec};
+use xp2p_proto::info::ServerSpec;
 use xp2p_proto::register::AppKey;
 use xp2p_proto::request::{Headers, Reason};
 use xp2p_proto::viewer::StreamKey;
@@ -16,6 +16,7 @@ use super::service::Inner;
 use crate::origin::client::OriginConfig;
 use crate::player::{Hub, Sharing};
 use crate::runtime::{Runtime, sleep};
+use crate::transit::meeting_place;
 use crate::viewer::ServiceEvent;
 use crate::watch::{WatchConfig, WatchEvent, WatchStats, Watcher};
 
@@ -35,18 +36,10 @@ pub(super) struct SharedConfig {
 }
 
 impl SharedConfig {
-    /// The server at which those who watch `url` meet: the one that also serves it, because it signs what it serves; else
-    /// the first.
+    /// The server at which those who watch `url` meet.
     fn tracker(&self, url: &str) -> Option<ServerSpec> {
-        let host = url::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
-        let same = |server: &&ServerSpec| {
-            let name = match &server.addr.host {
-                Host::Name(name) => name.to_string(),
-                Host::Ip(ip) => ip.to_string(),
-            };
-            host.as_deref().is_some_and(|host| host.trim_matches(['[', ']']).eq_ignore_ascii_case(&name))
-        };
-        self.servers.iter().find(same).or(self.servers.first()).cloned()
+        let url = url::Url::parse(url).ok()?;
+        meeting_place(&self.servers, url.host_str()?)
     }
 }
 
@@ -305,28 +298,5 @@ impl<R: Runtime> Following<R> {
         }
         self.tell(ServiceEvent::Close { stream, reason: reason.clone() });
         self.tell(ServiceEvent::Disconnect { code: ErrorCode::StreamStartFailed, reason });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn viewers_meet_where_the_stream_is_served_and_signed() {
-        let spec = |text: &str| text.parse::<ServerSpec>().unwrap();
-        let config = |servers: &[&str]| SharedConfig {
-            servers: servers.iter().map(|s| spec(s)).collect(),
-            app_key: AppKey::new("a", "b"),
-            bind: "127.0.0.1:0".parse().unwrap(),
-            origin: OriginConfig::default(),
-            patience: Duration::from_secs(1),
-            sharing: Sharing::default(),
-        };
-        let two = config(&["meet.example:1", "live.example:2", "[2001:db8::1]:3"]);
-        assert_eq!(two.tracker("https://live.example:8443/live/a.flv"), Some(spec("live.example:2")));
-        assert_eq!(two.tracker("https://[2001:db8::1]/a.flv"), Some(spec("[2001:db8::1]:3")));
-        assert_eq!(two.tracker("https://cdn.example/a.flv"), Some(spec("meet.example:1")));
-        assert_eq!(config(&[]).tracker("https://cdn.example/a.flv"), None);
     }
 }

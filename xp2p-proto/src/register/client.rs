@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::admission::AppKey;
 use super::message::{Hello, Message, MessageReader, RefuseCode, RegisterError};
 use super::transcript;
+use crate::info::Capability;
 use crate::keys::{PublicKey, SecretKey, Ticket, TicketNonce};
 
 /// What the camera has to do next.
@@ -51,8 +52,8 @@ pub struct RegisterClient {
 }
 
 impl RegisterClient {
-    /// Begins to register the camera of `secret` at the server that has proven `server`. Also returns the first bytes
-    /// to send.
+    /// Begins to register the camera of `secret` at the server that has proven `server`. With `transit`, the server may show
+    /// it to many viewers. Also returns the first bytes to send.
     pub fn new(
         secret: SecretKey,
         epoch: u32,
@@ -60,6 +61,7 @@ impl RegisterClient {
         app_key: Option<AppKey>,
         product: &str,
         name: &str,
+        transit: Option<Capability>,
     ) -> (Self, Vec<u8>) {
         let nonce = TicketNonce::of_epoch(&secret, epoch);
         let ticket = Ticket::new(&secret.public(), &nonce);
@@ -69,6 +71,7 @@ impl RegisterClient {
             nonce,
             product: product.to_owned(),
             name: name.to_owned(),
+            transit,
         });
         let client =
             Self { secret, server, ticket, app_key, reader: MessageReader::default(), state: State::Asked };

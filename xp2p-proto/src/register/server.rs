@@ -3,6 +3,7 @@
 use super::admission::AppKeys;
 use super::message::{Hello, Message, MessageReader, RefuseCode, RegisterError, Registered};
 use super::transcript;
+use crate::info::Capability;
 use crate::keys::{PublicKey, Ticket};
 
 /// What the server has to do next.
@@ -19,6 +20,8 @@ pub enum ServerOutcome {
         product: String,
         /// Device name.
         name: String,
+        /// The camera lets this server show it to many viewers.
+        transit: Option<Capability>,
     },
     /// The camera is not let in.
     Refused {
@@ -90,6 +93,9 @@ impl RegisterServer {
                 if !self.camera.verify(&signed, &signature) {
                     return Ok(refused(RefuseCode::WrongSignature));
                 }
+                if hello.transit.as_ref().is_some_and(|c| !c.is_signed_by(&self.camera)) {
+                    return Ok(refused(RefuseCode::WrongSignature));
+                }
                 let authenticated = transcript(&self.challenge, &self.camera, &hello.ticket);
                 let refusal = match keys.get(&hello.app_id) {
                     // Whoever names a key must know it, even where none is needed: a typing error should show.
@@ -105,6 +111,7 @@ impl RegisterServer {
                         ticket: hello.ticket,
                         product: hello.product,
                         name: hello.name,
+                        transit: hello.transit,
                     },
                 })
             }
@@ -134,9 +141,26 @@ mod tests {
     }
 
     fn exchange(app_key: Option<AppKey>, admitted: bool, signer: u8, believed_server: u8) -> ServerOutcome {
+        exchange_with(app_key, admitted, signer, believed_server, None)
+    }
+
+    fn exchange_with(
+        app_key: Option<AppKey>,
+        admitted: bool,
+        signer: u8,
+        believed_server: u8,
+        transit: Option<Capability>,
+    ) -> ServerOutcome {
         let mut server = RegisterServer::new(secret(2).public(), secret(1).public(), [7; 32], admitted);
-        let (mut client, hello) =
-            RegisterClient::new(secret(signer), 0, secret(believed_server).public(), app_key, "p", "n");
+        let (mut client, hello) = RegisterClient::new(
+            secret(signer),
+            0,
+            secret(believed_server).public(),
+            app_key,
+            "p",
+            "n",
+            transit,
+        );
         let first = server.receive(&hello, &keys()).unwrap().remove(0);
         let ServerOutcome::Send(challenge) = first else { return first };
         let ClientOutcome::Send(proof) = client.receive(&challenge).unwrap().remove(0) else { panic!() };
@@ -177,11 +201,20 @@ mod tests {
     }
 
     #[test]
+    fn nobody_allows_the_transit_of_another_camera() {
+        let transit = |n| Some(Capability::for_transit(&secret(n), 0, &secret(2).public()));
+        let with = |n| exchange_with(None, true, 1, 2, transit(n));
+        assert!(matches!(with(1), ServerOutcome::Accepted { transit: Some(_), .. }));
+        assert_eq!(code(&with(3)), Some(RefuseCode::WrongSignature));
+        assert!(matches!(exchange(None, true, 1, 2), ServerOutcome::Accepted { transit: None, .. }));
+    }
+
+    #[test]
     fn messages_out_of_order_are_refused() {
         let mut server = RegisterServer::new(secret(2).public(), secret(1).public(), [7; 32], true);
         let proof = Message::Proof { signature: [0; 64], mac: [0; 32] };
         assert_eq!(server.receive(&proof.encode(), &keys()), Err(RegisterError::Order { kind: 3 }));
-        let (mut client, _) = RegisterClient::new(secret(1), 0, secret(2).public(), None, "", "");
+        let (mut client, _) = RegisterClient::new(secret(1), 0, secret(2).public(), None, "", "", None);
         assert_eq!(client.receive(&Message::Draining.encode()), Err(RegisterError::Order { kind: 6 }));
     }
 }
