@@ -11,7 +11,7 @@ use xp2p_proto::link::stream::{end, read, write};
 use xp2p_proto::link::{ConnId, Dir, Entropy, Link, LinkConfig, LinkEvent, PathKind, StreamId as QuicStream};
 use xp2p_proto::machine::{Datagram, Machine, Transmit};
 use xp2p_proto::peer::PEER_ALPN;
-use xp2p_proto::register::{BINDING_LABEL, ClientOutcome, PEER_PRODUCT, RegisterClient, SERVER_ALPN};
+use xp2p_proto::register::{BINDING_LABEL, ClientOutcome, Introduction, RegisterClient, SERVER_ALPN};
 use xp2p_proto::swarm::codec::Parsed;
 use xp2p_proto::swarm::{
     HaveMap, LaneStatus, Message, NatClass, Path, PeerId, PieceHead, Report, Status, StreamId, ToTracker,
@@ -99,7 +99,7 @@ impl Poisoner {
                 let quic = self.link.quic(self.uplink).expect("a connection");
                 let stream = quic.streams().open(Dir::Bi).expect("a stream");
                 let (client, hello) =
-                    RegisterClient::new(&self.secret, 0, peer, &binding, None, PEER_PRODUCT, "");
+                    RegisterClient::new(Introduction::of_peer(&self.secret, None), peer, &binding);
                 write(quic, stream, &mut [hello.into()]);
                 self.register = Some((stream, client));
             }

@@ -201,7 +201,7 @@ fn the_probe_is_told_and_can_be_repeated() {
     home.camera.stop();
 }
 
-/// -2000, -2001, -2004, -2005, -2401, -2402, -2403 of services.
+/// -2000, -2001, -2005, -2401, -2402, -2403 of services.
 #[test]
 fn services_and_their_codes() {
     let mut home = Home::new("module-services");
@@ -216,12 +216,11 @@ fn services_and_their_codes() {
         };
         assert_eq!(start("", home.stream()).await, -2000);
         assert_eq!(start("a", with(&|i| i.url.clear())).await, -2000);
-        assert_eq!(start("a", with(&|i| i.url = "http://example.org/ipc.flv".to_owned())).await, -2000);
+        assert_eq!(start("a", with(&|i| i.url = "ftp://example.org/ipc.flv".to_owned())).await, -2000);
         assert_eq!(start("a", with(&|i| i.url = LIVE.replace("quality=high", "quality=best"))).await, -2000);
         assert_eq!(start("a", with(&|i| i.url.push_str("&_token=1"))).await, -2000, "internal keys");
         assert_eq!(start("a", with(&|i| i.xp2p_info.clear())).await, -2001);
         assert_eq!(start("a", with(&|i| i.xp2p_info = "XP2Pnonsense%2.4.0".to_owned())).await, -2001);
-        assert_eq!(start("a", with(&|i| i.url = "https://cdn.example/live/x.flv".to_owned())).await, -2004);
         let parsed = Xp2pInfo::parse(&home.info).expect("an xp2pInfo");
         let old = Xp2pInfo::new(
             *parsed.camera(),
@@ -557,7 +556,8 @@ fn each_code_is_provoked_or_says_why_not() {
             ErrorCode::DecryptionFailed,
             "two of ours always agree on TLS; link::conn's unit test maps the error",
         ),
-        (ErrorCode::DeviceStatusFailed, "belongs to 1v1 to 1vN, which this version does not have"),
+        (ErrorCode::Unsupported, "module_swarm: what only a camera can be asked"),
+        (ErrorCode::DeviceStatusFailed, "transit: a camera that does not say whether it has room"),
     ];
     for code in ErrorCode::ALL {
         let number = code.number();

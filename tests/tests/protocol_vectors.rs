@@ -114,6 +114,7 @@ fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
                 nonce: TicketNonce::of_epoch(&camera(), 0),
                 product: "product".into(),
                 name: "device".into(),
+                transit: None,
             })),
         ),
         (

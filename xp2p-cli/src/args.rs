@@ -143,6 +143,10 @@ pub(crate) struct Camera {
     /// Most viewers at a time.
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) max_viewers: u16,
+    /// Let the servers show the live stream to more viewers than the camera can serve, on a place of their own besides
+    /// --max-viewers. The servers can see it then.
+    #[arg(long)]
+    pub(crate) allow_transit: bool,
     /// The server's admission secret. @FILE reads it from a file.
     #[arg(long, value_name = "ID:SECRET", env = "XP2P_APP_KEY", hide_env_values = true)]
     pub(crate) app_key: Option<String>,
@@ -372,6 +376,13 @@ pub(crate) struct View {
     /// Where players connect to.
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR")]
     pub(crate) listen: SocketAddr,
+    /// Where the camera's stream can be had when it has no room (`liveStreamDomain`), together with others who watch it there.
+    /// The camera has to allow that (--allow-transit).
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(crate) live_stream_domain: Option<String>,
+    /// Certificates (PEM) of a private authority that may vouch for that domain.
+    #[arg(long, value_name = "FILE", requires = "live_stream_domain")]
+    pub(crate) ca: Option<PathBuf>,
     /// How much delay to bear before pictures are skipped, in milliseconds.
     #[arg(long, default_value_t = 2000, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=10_000))]
     pub(crate) latency: u64,

@@ -192,6 +192,7 @@ pub(crate) async fn run(args: &Camera) -> Result<()> {
     config.product = args.product.clone();
     config.name = args.name.clone();
     config.max_viewers = usize::from(args.max_viewers);
+    config.allow_transit = args.allow_transit;
     config.max_connect_num = usize::from(args.max_apps).max(config.max_viewers);
     config.max_connections = config.max_connect_num * 2 + 32;
     let (storage, recording) = records(args)?;

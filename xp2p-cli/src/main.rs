@@ -4,6 +4,7 @@ mod adapt;
 mod args;
 mod camera;
 mod command;
+mod crowd;
 mod demo;
 mod demo_swarm;
 mod download;

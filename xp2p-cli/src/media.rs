@@ -11,6 +11,7 @@ use xp2p_driver::origin::server::{OriginServer, OriginServerConfig, TlsIdentity}
 use xp2p_driver::publish::{PublishConfig, Published, publish};
 use xp2p_driver::server::ServerHandle;
 use xp2p_driver::source::{SourceEvent, SourceSpec};
+use xp2p_driver::transit::{Doors, Transit, TransitConfig, TransitEvent};
 use xp2p_driver::witness::{Witness, WitnessConfig, WitnessEvent};
 use xp2p_proto::keys::SecretKey;
 use xp2p_proto::server::ServerEvent;
@@ -23,6 +24,9 @@ use crate::when::usage;
 /// Most news of all sources together that wait.
 const MAX_NEWS: usize = 64;
 
+/// Most streams that are published, those of cameras included.
+const MAX_PUBLICATIONS: usize = 1_000;
+
 /// What a server does for streams with many viewers, who pass them on to each other.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Streams for many viewers")]
@@ -32,7 +36,8 @@ pub(crate) struct MediaArgs {
     /// /dev/video0, lavfi:testsrc2. May be given several times. Its URLs are printed after the server's own line.
     #[arg(long = "publish", value_name = "NAME=SOURCE", requires = "media")]
     pub(crate) publish: Vec<String>,
-    /// Where to serve what is published. Other addresses than loopback need --tls-cert and --tls-key.
+    /// Where to serve what is published, and at /live/PRODUCT/DEVICE.flv the streams of cameras that allow transit, to those who
+    /// may see them. Other addresses than loopback need --tls-cert and --tls-key.
     #[arg(long, value_name = "ADDR")]
     pub(crate) media: Option<SocketAddr>,
     /// Name of this host in the URLs that viewers get, with the port if another one leads here. A stream is known by its URL:
@@ -67,16 +72,18 @@ pub(crate) struct MediaArgs {
 pub(crate) enum News {
     Source { name: String, event: SourceEvent },
     Witness(WitnessEvent),
+    Transit(TransitEvent),
 }
 
 /// All streams of a server.
 pub(crate) struct Media {
     published: Vec<(String, Published)>,
     witness: Option<Witness<Smol>>,
+    transit: Option<Transit<Smol>>,
     pub(crate) news: async_channel::Receiver<News>,
     /// Keeps `news` open while there is nothing that could send any.
     _sender: async_channel::Sender<News>,
-    _origin: Option<OriginServer>,
+    origin: Option<OriginServer>,
 }
 
 impl Media {
@@ -84,12 +91,16 @@ impl Media {
     pub(crate) fn start(args: &MediaArgs, server: &ServerHandle, identity: &SecretKey) -> Result<Self> {
         let key = identity.for_streams();
         let (sender, news) = async_channel::bounded(MAX_NEWS);
-        let origin = origin(args)?;
+        let doors = Doors::default();
+        let origin = origin(args, &doors)?;
         let mut published = Vec::new();
         for text in &args.publish {
             let (name, source) = text
                 .split_once('=')
                 .ok_or_else(|| usage("--publish takes NAME=SOURCE, for example cam=clip.flv"))?;
+            if name.contains('/') {
+                return Err(usage("--publish: names with / are those of cameras that allow transit"));
+            }
             let Some(origin) = &origin else { continue };
             let config = PublishConfig {
                 name: name.to_owned(),
@@ -108,12 +119,22 @@ impl Media {
             forward(events, sender.clone(), String::new(), |_, event| News::Witness(event));
             witness
         });
-        Ok(Self { published, witness, news, _sender: sender, _origin: origin })
+        let mut transit = None;
+        if let Some(origin) = &origin {
+            let config =
+                TransitConfig { hosts: args.media_names.clone(), ..TransitConfig::new(identity.clone()) };
+            let (running, events) = Transit::new(&Smol, origin, doors, server, config)?;
+            forward(events, sender.clone(), String::new(), |_, event| News::Transit(event));
+            transit = Some(running);
+        }
+        Ok(Self { published, witness, transit, news, _sender: sender, origin })
     }
 
     /// Takes in an event of the server.
     pub(crate) fn handle(&self, event: &ServerEvent) {
+        let signed = self.transit.as_ref().map(|transit| transit.handle(event)).unwrap_or_default();
         if let Some(witness) = &self.witness {
+            witness.leave_out(&signed);
             witness.handle(event);
         }
     }
@@ -128,6 +149,12 @@ impl Media {
             } else {
                 output::line(url);
             }
+        }
+        let url = self.origin.as_ref().map(|origin| origin.url("PRODUCT/DEVICE"));
+        match url {
+            Some(url) if json => output::json(&json!({"event": "media", "url": url})),
+            Some(url) => eprintln!("cameras that allow transit are at {url}"),
+            None => {}
         }
     }
 
@@ -148,7 +175,14 @@ impl Media {
             json!({"bytes": stats.bytes, "waiting": stats.waiting, "refused": stats.refused,
                    "streams": streams.collect::<Vec<_>>()})
         });
-        json!({"published": published.collect::<Vec<_>>(), "witness": witness})
+        let transit = self.transit.as_ref().map(Transit::publications).unwrap_or_default();
+        let transit = transit.iter().map(|p| {
+            let stats = p.stats();
+            json!({"name": p.name(), "clients": stats.clients, "served": stats.served,
+                   "sent_bytes": stats.sent, "dropped_tags": stats.dropped})
+        });
+        json!({"published": published.collect::<Vec<_>>(), "witness": witness,
+               "transit": transit.collect::<Vec<_>>()})
     }
 
     /// For the metrics page: name, help and value of gauges and counters.
@@ -176,9 +210,11 @@ impl Media {
 /// Name, help, value.
 pub(crate) type Metric = (&'static str, &'static str, u64);
 
-fn origin(args: &MediaArgs) -> Result<Option<OriginServer>> {
+fn origin(args: &MediaArgs, doors: &Doors) -> Result<Option<OriginServer>> {
     let Some(listen) = args.media else { return Ok(None) };
     let mut config = OriginServerConfig::new(listen);
+    config.max_publications = MAX_PUBLICATIONS;
+    config.authorize = Some(doors.authorize(&Smol));
     if let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) {
         let read =
             |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
@@ -258,6 +294,7 @@ pub(crate) fn report(json: bool, news: &News) {
             json!({"stream": hex(stream), "reason": reason}),
             format!("witness: {reason}; trying again"),
         ),
+        News::Transit(event) => transit_words(event),
         News::Witness(WitnessEvent::Ended { stream }) => (
             "witness-ended",
             json!({"stream": hex(stream)}),
@@ -272,6 +309,37 @@ pub(crate) fn report(json: bool, news: &News) {
         output::json(&value);
     } else {
         eprintln!("{text}");
+    }
+}
+
+/// Kind, fields and words of what there is to say about a camera's stream.
+fn transit_words(event: &TransitEvent) -> (&'static str, Value, String) {
+    match event {
+        TransitEvent::Offered { name, urls } => (
+            "transit-offered",
+            json!({"name": name, "urls": urls}),
+            format!("camera {name} is at {}", urls.first().map_or("", String::as_str)),
+        ),
+        TransitEvent::Refused { name, reason } => (
+            "transit-refused",
+            json!({"name": name, "reason": reason}),
+            format!("camera {name} allows transit, but cannot be offered: {reason}"),
+        ),
+        TransitEvent::Began { name } => {
+            ("transit-began", json!({"name": name}), format!("camera {name} is fetched"))
+        }
+        TransitEvent::Trouble { name, reason } => (
+            "transit-trouble",
+            json!({"name": name, "reason": reason}),
+            format!("camera {name} cannot be fetched: {reason}; trying again"),
+        ),
+        TransitEvent::Ended { name } => {
+            ("transit-ended", json!({"name": name}), format!("camera {name} is not watched any more"))
+        }
+        TransitEvent::Withdrawn { name } => {
+            ("transit-withdrawn", json!({"name": name}), format!("camera {name} is offered no longer"))
+        }
+        _ => ("transit", Value::Object(serde_json::Map::new()), "a camera's stream has news".to_owned()),
     }
 }
 

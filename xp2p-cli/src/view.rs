@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use xp2p_driver::player::{Hub, PlayerConfig, PlayerServer, Subscription};
 use xp2p_driver::runtime::sleep;
-use xp2p_driver::viewer::{ServiceEvent, StatStream, ViewStatus, ViewerHandle};
+use xp2p_driver::viewer::{ServiceEvent, StatStream, ViewStatus, ViewerHandle, is_full};
 use xp2p_proto::flv::TagKind;
 use xp2p_proto::info::Feature;
 use xp2p_proto::keys::SecretKey;
@@ -19,7 +19,7 @@ use xp2p_smol::Smol;
 use crate::args::View;
 use crate::output::Status;
 use crate::record::record;
-use crate::{info, keyfile, output, stat, stop};
+use crate::{crowd, info, keyfile, output, stat, stop, watch};
 
 /// How often the numbers are refreshed.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -87,7 +87,15 @@ pub(crate) async fn run(args: &View) -> Result<bool> {
     let mut player = PlayerConfig::new(args.listen);
     player.allow_origins = args.allow_origins.clone();
     let live = Live { channel: args.channel, quality, ..Live::default() };
-    let (service, stream, hub) = viewer.watch(camera, live).await?;
+    let service = viewer.connect(camera.clone()).await?;
+    if let Some(domain) = args.live_stream_domain.as_deref()
+        && !viewer.has_room(service.id, &live).await.context("-2801")?
+    {
+        let watch = crowd::instead(args, domain, &viewer, service.id, &camera).await?;
+        viewer.shutdown().await;
+        return watch::run_until(&watch, &signals).await;
+    }
+    let (stream, hub) = viewer.start_live(service.id, live).await?;
     let told = StatStream { action: "live", key: stream, hub: hub.clone() };
     player.stat = Some(stat::source(&viewer, "0", service.id, told));
     let players = PlayerServer::bind(&Smol, player)?;
@@ -116,6 +124,8 @@ pub(crate) async fn run(args: &View) -> Result<bool> {
     let mut last = (Instant::now(), 0u64);
     let mut failure = None;
     let mut last_status = ViewStatus::default();
+    // What to do instead when others were faster and the camera has no room any more.
+    let mut instead = None;
     loop {
         let next = futures_lite::future::or(
             futures_lite::future::or(
@@ -171,6 +181,10 @@ pub(crate) async fn run(args: &View) -> Result<bool> {
                 ServiceEvent::Parsed { status, headers, .. } => {
                     let reason = headers.reason.as_ref().map(Reason::as_str);
                     say(json!({"event": "parsed", "status": status, "reason": reason}));
+                    if let Some(domain) = args.live_stream_domain.as_deref().filter(|_| is_full(status)) {
+                        instead = Some(crowd::instead(args, domain, &viewer, service.id, &camera).await?);
+                        break;
+                    }
                 }
                 ServiceEvent::Reconnecting(reason) => {
                     say(json!({"event": "reconnecting", "reason": reason}));
@@ -210,6 +224,10 @@ pub(crate) async fn run(args: &View) -> Result<bool> {
     viewer.shutdown().await;
     if let Some(recording) = recording {
         recording.finish().context("cannot record")?;
+    }
+    if let Some(watch) = instead {
+        drop(players);
+        return watch::run_until(&watch, &signals).await;
     }
     let arrived = status.stats.is_some_and(|s| s.received.keyframes > 0);
     let mut summary = figures(&status);

@@ -84,8 +84,12 @@ enum News {
 }
 
 pub(crate) async fn run(args: &Watch) -> Result<bool> {
+    run_until(args, &stop::signals()?).await
+}
+
+/// The same for a program that has asked for its signals already.
+pub(crate) async fn run_until(args: &Watch, signals: &async_channel::Receiver<()>) -> Result<bool> {
     let config = config(args)?;
-    let signals = stop::signals()?;
     let server = config.tracker.as_ref().map(|t| t.addr.to_string()).unwrap_or_default();
     let watcher = Watcher::spawn(&Smol, config).map_err(|e| match e {
         WatchError::Url(_) | WatchError::Name(_) => usage(e.to_string()),
@@ -139,7 +143,7 @@ pub(crate) async fn run(args: &Watch) -> Result<bool> {
             News::Stop | News::Enough => break,
             News::Recorded(result) => result.context("cannot record")?,
             News::Watcher(event) => {
-                if let WatchEvent::OriginFailed { reason } = &event {
+                if let WatchEvent::OriginFailed { reason, .. } = &event {
                     trouble = Some(reason.clone());
                 }
                 teller.event(&status_line, &event);
@@ -267,7 +271,7 @@ impl Teller {
             }
             WatchEvent::OriginOpened => json!({"event": "origin", "open": true}),
             WatchEvent::OriginClosed => json!({"event": "origin", "open": false}),
-            WatchEvent::OriginFailed { reason } => {
+            WatchEvent::OriginFailed { reason, .. } => {
                 note(format!("{reason}; trying again"));
                 json!({"event": "origin-failed", "reason": reason})
             }

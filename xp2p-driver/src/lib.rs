@@ -13,6 +13,7 @@
 //! * [`signing`]: a stream's pieces and digest batches, for the tracker of a server.
 //! * [`source`]: where a camera's pictures come from.
 //! * [`publish`], [`witness`]: streams of our own, and of other origins, signed for a server's tracker.
+//! * [`transit`]: streams of cameras that let a server show them to many viewers.
 //! * [`records`]: what a camera has recorded.
 
 pub mod camera;
@@ -31,6 +32,7 @@ pub mod server;
 pub mod signing;
 pub mod source;
 pub mod status;
+pub mod transit;
 
 mod udp;
 pub mod viewer;

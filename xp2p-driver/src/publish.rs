@@ -83,16 +83,7 @@ pub fn publish<R: Runtime>(
     server: &ServerHandle,
     config: PublishConfig,
 ) -> Result<Published, PublishError> {
-    let mut urls = Vec::new();
-    let mut streams = Vec::new();
-    for host in authorities(origin.local_addr(), &config.hosts) {
-        let url = origin.url_at(&host, &config.name);
-        let id = StreamId::of_url(&url).map_err(|error| PublishError::Host { host, error })?;
-        if !streams.contains(&id) {
-            streams.push(id);
-            urls.push(url);
-        }
-    }
+    let (urls, streams) = urls_of(origin, &config.name, &config.hosts)?;
     let signing = SigningConfig { key: config.key, trust: Trust::Source, streams: streams.clone() };
     let signer = StreamSigner::spawn(runtime, server, signing);
     let (tags, feed) = async_channel::bounded(MAX_WAITING);
@@ -119,6 +110,25 @@ pub fn publish<R: Runtime>(
         }
     };
     Ok(Published { publication, signer, urls, streams, news, _source: source })
+}
+
+/// The URLs of a publication, that for viewers first, and the ids that follow from them.
+pub(crate) fn urls_of(
+    origin: &OriginServer,
+    name: &str,
+    hosts: &[String],
+) -> Result<(Vec<String>, Vec<StreamId>), PublishError> {
+    let mut urls = Vec::new();
+    let mut streams = Vec::new();
+    for host in authorities(origin.local_addr(), hosts) {
+        let url = origin.url_at(&host, name);
+        let id = StreamId::of_url(&url).map_err(|error| PublishError::Host { host, error })?;
+        if !streams.contains(&id) {
+            streams.push(id);
+            urls.push(url);
+        }
+    }
+    Ok((urls, streams))
 }
 
 /// By which names viewers may call a server that listens on `bound`, that to give them first.

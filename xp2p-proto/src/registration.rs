@@ -7,10 +7,11 @@ use bytes::Bytes;
 use rand_chacha::ChaCha12Rng;
 use rand_core::Rng;
 
+use crate::info::Capability;
 use crate::keys::{PublicKey, SecretKey};
 use crate::link::stream::{ReadEnd, end, read, write};
 use crate::link::{ConnId, Dir, Link, LinkEvent, StreamId};
-use crate::register::{AppKey, BINDING_LABEL, ClientOutcome, RegisterClient, SERVER_ALPN};
+use crate::register::{AppKey, BINDING_LABEL, ClientOutcome, Introduction, RegisterClient, SERVER_ALPN};
 
 /// First pause after a lost connection; doubles up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -37,6 +38,8 @@ pub(crate) struct Registrant<'a> {
     pub(crate) key: &'a mut Option<PublicKey>,
     pub(crate) addrs: &'a [SocketAddr],
     pub(crate) app_key: Option<&'a AppKey>,
+    /// Whether the server may show the camera to many viewers.
+    pub(crate) allow_transit: bool,
 }
 
 /// What happened to a registration.
@@ -219,15 +222,18 @@ impl Registration {
         let Some(binding) = link.export(attempt.conn, BINDING_LABEL) else { return };
         let Some(quic) = link.quic(attempt.conn) else { return };
         let Some(stream) = quic.streams().open(Dir::Bi) else { return };
-        let (client, hello) = RegisterClient::new(
-            registrant.secret,
-            registrant.epoch,
-            peer,
-            &binding,
-            registrant.app_key,
-            registrant.product,
-            registrant.name,
-        );
+        let transit = registrant
+            .allow_transit
+            .then(|| Capability::for_transit(registrant.secret, registrant.epoch, &peer));
+        let who = Introduction {
+            secret: registrant.secret,
+            epoch: registrant.epoch,
+            app_key: registrant.app_key,
+            product: registrant.product,
+            name: registrant.name,
+            transit,
+        };
+        let (client, hello) = RegisterClient::new(who, peer, &binding);
         // A new stream takes a message of 1 KiB at most whole.
         let _ = write(quic, stream, &mut [Bytes::from(hello)]);
         attempt.exchange = Some((stream, client));

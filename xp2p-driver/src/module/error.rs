@@ -5,7 +5,7 @@ use xp2p_proto::error::ErrorCode;
 use xp2p_proto::request::RequestError;
 
 use crate::handle::Gone;
-use crate::viewer::StartError;
+use crate::viewer::{AskError, StartError};
 
 /// Why a call failed: the documented code, and a text for a person.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -31,6 +31,16 @@ impl ModuleError {
             _ => code,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl ModuleError {
+    /// The camera does not answer a question: `code`, unless it could not be asked.
+    pub(super) fn ask(code: ErrorCode, error: &AskError) -> Self {
+        match error {
+            AskError::Start(e @ StartError::Gone(_)) => Self::start(code, e),
+            _ => Self::new(code, error.to_string()),
+        }
     }
 }
 

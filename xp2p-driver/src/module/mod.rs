@@ -1,26 +1,34 @@
 //! The viewer side under the names of the plug-ins: [`P2pModule`] with its life cycle, services by id, and the
 //! documented codes. `docs/API.md` maps it call by call.
 
+mod answers;
+mod conversation;
+mod elsewhere;
 mod error;
+mod feature;
+mod numbers;
+mod params;
 mod players;
 mod probing;
 mod service;
+mod shared;
 mod span;
 mod startup;
 mod stat;
 mod url;
 mod voice;
 
+pub use self::conversation::VoiceWriter;
 pub use self::error::ModuleError;
-pub use self::service::{Service, StreamInfo, StreamKind, VoiceWriter};
+pub use self::params::AppParams;
+pub use self::service::{Service, StreamInfo, StreamKind};
 pub use self::startup::Startup;
 pub use self::voice::{Recorded, Recorder, VoiceEvent, VoiceOptions};
 
 use std::collections::BTreeMap;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use async_channel::{Receiver, Sender, bounded};
 use data_encoding::HEXLOWER;
@@ -29,81 +37,21 @@ use xp2p_proto::error::ErrorCode;
 use xp2p_proto::keys::SecretKey;
 use xp2p_proto::link::Entropy;
 use xp2p_proto::nat::NatReport;
+use xp2p_proto::register::AppKey;
 use xp2p_proto::viewer::ViewerConfig;
 
 use self::players::Players;
 use self::probing::Probing;
+use self::service::Lent;
+use self::shared::SharedConfig;
 use self::span::Spanned;
 pub use crate::player::PlayerEvent;
-use crate::player::{Hub, PlayerConfig};
+use crate::player::{Hub, PlayerConfig, Sharing};
 use crate::runtime::Runtime;
 use crate::viewer::ViewerHandle;
 
 /// News that waits for the application; the oldest is lost then.
 const MAX_EVENTS: usize = 256;
-
-/// What `init` needs: the plug-ins' `appParams`, and ours.
-#[derive(Debug, Clone)]
-pub struct AppParams {
-    /// `appid`.
-    pub appid: String,
-    /// `appOauthId`.
-    pub app_oauth_id: String,
-    /// `appKey`.
-    pub app_key: String,
-    /// `appSecretKey`.
-    pub app_secret_key: String,
-    /// `appPackage`.
-    pub app_package: String,
-    /// The server that the network is probed with. `None`: it is not probed.
-    pub probe_server: Option<SocketAddr>,
-    /// UDP address to use. Any by default.
-    pub bind: SocketAddr,
-    /// Where players connect to. A free port on loopback by default.
-    pub player: SocketAddr,
-    /// How long a service tries to come back before it reports `disconnect`. 30 s by default.
-    pub patience: Duration,
-}
-
-impl AppParams {
-    /// The five documented fields, and the defaults of ours.
-    pub fn new(
-        appid: &str,
-        app_oauth_id: &str,
-        app_key: &str,
-        app_secret_key: &str,
-        app_package: &str,
-    ) -> Self {
-        Self {
-            appid: appid.to_owned(),
-            app_oauth_id: app_oauth_id.to_owned(),
-            app_key: app_key.to_owned(),
-            app_secret_key: app_secret_key.to_owned(),
-            app_package: app_package.to_owned(),
-            probe_server: None,
-            bind: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0),
-            player: SocketAddr::from(([127, 0, 0, 1], 0)),
-            patience: Duration::from_secs(30),
-        }
-    }
-
-    fn check(&self) -> Result<(), ModuleError> {
-        let fields = [
-            ("appid", &self.appid),
-            ("appOauthId", &self.app_oauth_id),
-            ("appKey", &self.app_key),
-            ("appSecretKey", &self.app_secret_key),
-            ("appPackage", &self.app_package),
-        ];
-        match fields.iter().find(|(_, value)| value.is_empty()) {
-            Some((name, _)) => Err(ModuleError::new(
-                ErrorCode::Parameter,
-                format!("the field {name} is missing in appParams"),
-            )),
-            None => Ok(()),
-        }
-    }
-}
 
 /// News of the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +73,7 @@ struct Running<R> {
     players: Players,
     probe_server: Option<SocketAddr>,
     startup: Startup,
+    shared: SharedConfig,
     services: BTreeMap<String, Service<R>>,
     /// Closed when this is dropped: ends the watch over the network.
     _watch: Sender<()>,
@@ -249,8 +198,11 @@ impl<R: Runtime> P2pModule<R> {
 
     async fn start(&self, params: &AppParams) -> Result<Running<R>, ModuleError> {
         let begun = self.runtime.now();
-        let config =
-            PlayerConfig { stat: Some(stat::source(&self.state)), ..PlayerConfig::new(params.player) };
+        let config = PlayerConfig {
+            stat: Some(stat::source(&self.state)),
+            feature: Some(feature::switch(&self.state)),
+            ..PlayerConfig::new(params.player)
+        };
         let players = Players::bind(&self.runtime, config, self.player_news.clone()).map_err(local_server)?;
         let player = self.runtime.now().saturating_duration_since(begun);
         let environment =
@@ -276,6 +228,14 @@ impl<R: Runtime> P2pModule<R> {
             players,
             probe_server: params.probe_server,
             startup,
+            shared: SharedConfig {
+                servers: params.servers.clone(),
+                app_key: AppKey::new(&params.app_key, &params.app_secret_key),
+                bind: params.bind,
+                origin: params.origin.clone(),
+                patience: params.patience,
+                sharing: Sharing::default(),
+            },
             services: BTreeMap::new(),
             _watch: watch,
         })
@@ -303,6 +263,9 @@ impl<R: Runtime> P2pModule<R> {
     pub async fn destroy(&self) {
         let before = std::mem::replace(&mut *self.lock(), State::Idle);
         if let State::Running(running) = before {
+            for service in running.services.values() {
+                service.close().await;
+            }
             running.viewer.shutdown().instrument(self.runtime.span()).await;
         }
     }
@@ -365,13 +328,15 @@ impl<R: Runtime> P2pModule<R> {
         self.running(|r| r.players.local_addr())
     }
 
-    /// `startP2PService`: begins to connect to a camera, and waits until it has proven its key.
+    /// `startP2PService`: begins to connect to a camera, and waits until it has proven its key. A stream that its viewers share
+    /// (the URL is that of a server) is only looked at; it connects when it is started.
     ///
     /// # Errors
     ///
     /// -2000 a field is missing or the URL is wrong; -2001 the xp2pInfo is invalid or of another device; -2002 not
-    /// initialised; -2004 the URL is one of a server; -2005 the device is too old; -2401 there is a service of this
-    /// id; -2402 the camera cannot be reached; -2403 it was stopped meanwhile; -2501 / -2502 the encryption failed.
+    /// initialised; -2005 the device is too old; -2401 there is a service of this id; -2402 the camera cannot be reached;
+    /// -2403 it was stopped meanwhile; -2501 / -2502 the encryption failed; -2801 there is a `liveStreamDomain`, and the
+    /// camera does not say whether it has room.
     pub async fn start_p2p_service(&self, id: &str, info: StreamInfo) -> Result<Service<R>, ModuleError> {
         if id.is_empty() {
             return Err(ModuleError::new(ErrorCode::Parameter, "the id of the service is empty"));
@@ -380,15 +345,20 @@ impl<R: Runtime> P2pModule<R> {
     }
 
     async fn start_service(&self, id: &str, info: StreamInfo) -> Result<Service<R>, ModuleError> {
-        let (viewer, players, startup) =
-            self.running(|r| (r.viewer.clone(), r.players.clone(), r.startup))?;
+        let lent = self.running(|r| Lent {
+            runtime: self.runtime.clone(),
+            viewer: r.viewer.clone(),
+            players: r.players.clone(),
+            shared: r.shared.clone(),
+            startup: r.startup,
+        })?;
         let twice = || {
             ModuleError::new(ErrorCode::ServiceStartedTwice, format!("the service {id} was started already"))
         };
         if self.running(|r| r.services.contains_key(id))? {
             return Err(twice());
         }
-        let service = Service::start(self.runtime.clone(), viewer, players, id, info, startup).await?;
+        let service = Service::start(lent, id, info).await?;
         let known = self.running(|r| {
             let free = !r.services.contains_key(id);
             if free {
@@ -449,6 +419,34 @@ impl<R: Runtime> P2pModule<R> {
     /// -2002 not initialised; -2403 there is none.
     pub fn service(&self, id: &str) -> Result<Service<R>, ModuleError> {
         self.running(|r| r.services.get(id).cloned())?.ok_or_else(|| no_service(id))
+    }
+
+    /// The sharing switch of all streams that are shared, those to come included: whether to pass on (`upload`) and whether to
+    /// take from others (`download`, off for whoever pays for each byte twice). Nothing restarts; when this returns after
+    /// `upload` was switched off, no further byte of a stream goes to another viewer.
+    ///
+    /// # Errors
+    ///
+    /// -2002 it is not initialised.
+    pub async fn set_sharing(&self, upload: bool, download: bool) -> Result<(), ModuleError> {
+        let services = self.running(|r| {
+            r.shared.sharing = Sharing { upload, download };
+            r.services.values().cloned().collect::<Vec<_>>()
+        })?;
+        for service in services {
+            service.set_sharing(upload, download).await;
+        }
+        Ok(())
+    }
+
+    /// Where the local server takes the same as [`set_sharing`](Self::set_sharing): `?upload=on|off&download=on|off` behind it;
+    /// another place after a reset.
+    ///
+    /// # Errors
+    ///
+    /// -2002 it is not initialised.
+    pub fn feature_url(&self) -> Result<String, ModuleError> {
+        self.running(|r| r.players.feature_url())
     }
 
     fn running<T>(&self, get: impl FnOnce(&mut Running<R>) -> T) -> Result<T, ModuleError> {

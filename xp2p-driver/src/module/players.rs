@@ -80,6 +80,10 @@ impl Players {
         self.lock().stat_url()
     }
 
+    pub(super) fn feature_url(&self) -> String {
+        self.lock().feature_url()
+    }
+
     pub(super) fn local_addr(&self) -> SocketAddr {
         self.lock().local_addr()
     }

@@ -1,31 +1,26 @@
-//! One service: a camera, and all that is done with it.
+//! One service: a camera or a stream that is shared, and what both have in common.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender, bounded};
-use bytes::Bytes;
-use xp2p_proto::command::{BuiltIn, CommandOutcome, DeviceInfo, Reply};
 use xp2p_proto::error::ErrorCode;
 use xp2p_proto::info::{Feature, Xp2pInfo};
-use xp2p_proto::link::PathKind;
-use xp2p_proto::request::{CallType, Command, Request, Voice};
-use xp2p_proto::viewer::{Resume, StreamKey};
-use xp2p_proto::voice::{DEFAULT_CHUNK, PcmTagger};
+use xp2p_proto::request::{Live, Request};
+use xp2p_proto::viewer::{ServiceId, StreamKey};
 
+use super::ModuleError;
+use super::answers::{self, Answers};
+use super::elsewhere::Elsewhere;
 use super::players::Players;
+use super::shared::{News, Shared, SharedConfig};
 use super::span::Spanned;
 use super::startup::Startup;
-use super::voice::{self, Recorder, VoiceEvent, VoiceOptions};
-use super::{ModuleError, url};
-use crate::handle::Gone;
+use super::url::{self, Wanted};
 use crate::player::Hub;
-use crate::pusher::{Pusher, PusherEvent};
 use crate::runtime::Runtime;
-use crate::viewer::{
-    DownloadHandle, ServiceEvent, ServiceStat, StatStream, TalkError, TalkHandle, ViewStatus, ViewerHandle,
-};
+use crate::viewer::{ServiceEvent, ViewerHandle, is_full};
 
 /// Events that wait for the application; the oldest are lost then.
 const MAX_EVENTS: usize = 1024;
@@ -33,15 +28,17 @@ const MAX_EVENTS: usize = 1024;
 /// What `startP2PService` is told of a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StreamInfo {
-    /// `url`: `http://XP2P_INFO.xnet/ipc.p2p.com/ipc.flv?action=live&channel=0&quality=high`; the host means nothing.
+    /// `url`: `http://XP2P_INFO.xnet/ipc.p2p.com/ipc.flv?action=live&channel=0&quality=high` for a camera; the host means
+    /// nothing. Any other `http://` or `https://` URL is that of a live stream that its viewers share.
     pub url: String,
     /// `productId`: checked against what the camera says. Empty: not checked.
     pub product_id: String,
     /// `deviceName`: checked too.
     pub device_name: String,
-    /// `xp2pInfo`.
+    /// `xp2pInfo`; not used for a stream that is shared.
     pub xp2p_info: String,
-    /// `liveStreamDomain`, also known as `streamLiveDomain`: for streams of a server; kept, not used by this version.
+    /// `liveStreamDomain`, also known as `streamLiveDomain`: `HOST` or `HOST:PORT` where the live stream of a camera that has
+    /// no room can be had, if the camera allows transit. Empty: nowhere.
     pub live_stream_domain: String,
 }
 
@@ -56,7 +53,7 @@ pub enum StreamKind {
 
 impl StreamKind {
     /// Its word in a query: `action=...`.
-    const fn action(self) -> &'static str {
+    pub(super) const fn action(self) -> &'static str {
         match self {
             Self::Live => "live",
             Self::Playback => "playback",
@@ -66,76 +63,108 @@ impl StreamKind {
 
 /// A stream that runs.
 #[derive(Debug)]
-struct Running {
-    key: StreamKey,
-    hub: Hub,
+pub(super) struct Running {
+    pub(super) key: StreamKey,
+    pub(super) hub: Hub,
     /// What a player's URL ends with.
     query: String,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    streams: BTreeMap<StreamKind, Running>,
-    startup: Startup,
-    voice: Option<Sender<()>>,
-    downloads: Vec<StreamKey>,
+pub(super) struct Inner {
+    pub(super) streams: BTreeMap<StreamKind, Running>,
+    pub(super) startup: Startup,
+    pub(super) voice: Option<Sender<()>>,
+    pub(super) downloads: Vec<StreamKey>,
+    pub(super) answers: Answers,
     /// How the connection stands: unknown, connected, over.
-    connected: Option<Result<(), (ErrorCode, String)>>,
+    pub(super) connected: Option<Result<(), (ErrorCode, String)>>,
+}
+
+/// Where the pictures of a service come from.
+#[derive(Debug, Clone)]
+pub(super) enum Link<R> {
+    /// One camera.
+    Camera(ViewerHandle<Spanned<R>>, ServiceId),
+    /// A server, and those who watch the same.
+    Shared(Shared<Spanned<R>>),
+}
+
+/// What a module lends to its services.
+#[derive(Debug, Clone)]
+pub(super) struct Lent<R> {
+    pub(super) runtime: Spanned<R>,
+    pub(super) viewer: ViewerHandle<Spanned<R>>,
+    pub(super) players: Players,
+    pub(super) shared: SharedConfig,
+    pub(super) startup: Startup,
 }
 
 /// A service. Clones are the same one.
 #[derive(Debug, Clone)]
 pub struct Service<R> {
-    runtime: Spanned<R>,
-    viewer: ViewerHandle<Spanned<R>>,
+    pub(super) runtime: Spanned<R>,
     players: Players,
     begun: Instant,
-    id: Arc<str>,
+    pub(super) id: Arc<str>,
     info: Arc<StreamInfo>,
-    service: xp2p_proto::viewer::ServiceId,
+    link: Arc<Mutex<Link<R>>>,
+    /// Where the stream of a camera can be had when the camera has no room.
+    elsewhere: Option<Arc<Elsewhere>>,
     inner: Arc<Mutex<Inner>>,
     events: Receiver<ServiceEvent>,
     ready: Receiver<()>,
 }
 
 impl<R: Runtime> Service<R> {
-    pub(super) async fn start(
-        runtime: Spanned<R>,
-        viewer: ViewerHandle<Spanned<R>>,
-        players: Players,
-        id: &str,
-        info: StreamInfo,
-        startup: Startup,
-    ) -> Result<Self, ModuleError> {
+    pub(super) async fn start(lent: Lent<R>, id: &str, info: StreamInfo) -> Result<Self, ModuleError> {
+        let Lent { runtime, viewer, players, shared, startup } = lent;
         let begun = runtime.now();
         if info.url.is_empty() {
             return Err(ModuleError::new(ErrorCode::Parameter, "the field url is missing in streamInfo"));
         }
-        url::request(&info.url)?;
-        if info.xp2p_info.is_empty() {
-            return Err(ModuleError::new(
-                ErrorCode::Xp2pInfoInvalid,
-                "the field xp2pInfo is missing in streamInfo",
-            ));
-        }
-        let xp2p = Xp2pInfo::parse(&info.xp2p_info).map_err(|e| ModuleError::new(e.code(), e.to_string()))?;
-        xp2p.version().require(Feature::Live).map_err(|e| ModuleError::new(e.code(), e.to_string()))?;
-        let started = viewer.connect(xp2p).await;
-        let started = started.map_err(|e| ModuleError::start(ErrorCode::StreamStartFailed, &e))?;
+        let inner = Arc::new(Mutex::new(Inner { startup, ..Inner::default() }));
         let (sender, events) = bounded(MAX_EVENTS);
         let (told, ready) = bounded(1);
-        let inner = Arc::new(Mutex::new(Inner { startup, ..Inner::default() }));
-        runtime.spawn(Box::pin(follow(runtime.clone(), begun, started.events, sender, inner.clone(), told)));
-        let (id, info) = (id.into(), Arc::new(info));
-        Ok(Self { runtime, viewer, players, begun, id, info, service: started.id, inner, events, ready })
+        let mut elsewhere = None;
+        let link = match url::wanted(&info.url)? {
+            Wanted::Shared(url) => Link::Shared(Shared::new(&runtime, shared, url, sender)?),
+            Wanted::Camera(_) => {
+                let camera = camera_of(&info)?;
+                elsewhere = Elsewhere::of(&info, &camera, shared, &sender)?.map(Arc::new);
+                let started = viewer.connect(camera).await;
+                let started = started.map_err(|e| ModuleError::start(ErrorCode::StreamStartFailed, &e))?;
+                let task = follow(runtime.clone(), begun, started.events, sender, inner.clone(), told);
+                runtime.spawn(Box::pin(task));
+                Link::Camera(viewer, started.id)
+            }
+        };
+        let (id, info, link) = (id.into(), Arc::new(info), Arc::new(Mutex::new(link)));
+        Ok(Self { runtime, players, begun, id, info, link, elsewhere, inner, events, ready })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+    pub(super) fn link(&self) -> Link<R> {
+        self.link.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Waits for the connection, and checks whose it is.
+    /// The camera of the service, for `what` only a camera can be asked.
+    pub(super) fn camera(&self, what: &str) -> Result<(ViewerHandle<Spanned<R>>, ServiceId), ModuleError> {
+        match self.link() {
+            Link::Camera(viewer, service) => Ok((viewer, service)),
+            Link::Shared(_) => Err(ModuleError::new(
+                ErrorCode::Unsupported,
+                format!("{what} is for a camera, and this service is a stream that its viewers share"),
+            )),
+        }
+    }
+
+    /// Waits for the connection to a camera, and checks whose it is. A stream that is shared connects when it is started.
     pub(super) async fn connected(&self) -> Result<(), ModuleError> {
+        let Link::Camera(viewer, service) = self.link() else { return Ok(()) };
         // Ends when the other end is dropped.
         let _ = self.ready.recv().await;
         match self.lock().connected.clone() {
@@ -145,15 +174,13 @@ impl<R: Runtime> Service<R> {
         }
         let (product, device) = (&self.info.product_id, &self.info.device_name);
         if product.is_empty() && device.is_empty() {
-            return Ok(());
+            return self.find_room(&viewer, service).await;
         }
-        let outcome = self.send(BuiltIn::DeviceInfo.to_command(0), None).await?;
-        let CommandOutcome::Success { data } = &outcome else {
-            let text = format!("the camera did not tell who it is ({})", outcome.kind());
-            return Err(ModuleError::new(ErrorCode::StreamStartFailed, text));
+        let code = match self.elsewhere {
+            Some(_) => ErrorCode::DeviceStatusFailed,
+            None => ErrorCode::StreamStartFailed,
         };
-        let said = DeviceInfo::parse(data)
-            .map_err(|e| ModuleError::new(ErrorCode::StreamStartFailed, e.to_string()))?;
+        let said = viewer.device_info(service).await.map_err(|e| ModuleError::ask(code, &e))?;
         let differs = |wanted: &str, said: &str| !wanted.is_empty() && wanted != said;
         if differs(product, &said.product_id) || differs(device, &said.device_name) {
             let text = format!(
@@ -162,9 +189,46 @@ impl<R: Runtime> Service<R> {
             );
             return Err(ModuleError::new(ErrorCode::Xp2pInfoInvalid, text));
         }
-        let mut inner = self.lock();
-        let connected = inner.startup.service.unwrap_or_default();
-        inner.startup.check = Some(self.since_begin().saturating_sub(connected));
+        {
+            let mut inner = self.lock();
+            let connected = inner.startup.service.unwrap_or_default();
+            inner.startup.check = Some(self.since_begin().saturating_sub(connected));
+        }
+        self.find_room(&viewer, service).await
+    }
+
+    /// Goes elsewhere if the camera says that it has no room for its live stream.
+    async fn find_room(
+        &self,
+        viewer: &ViewerHandle<Spanned<R>>,
+        service: ServiceId,
+    ) -> Result<(), ModuleError> {
+        let Some(elsewhere) = &self.elsewhere else { return Ok(()) };
+        let Request::Live(live) = url::request(&self.info.url)? else { return Ok(()) };
+        match viewer.has_room(service, &live).await {
+            Ok(true) => Ok(()),
+            Ok(false) => self.go(elsewhere, viewer, service).await,
+            Err(e) => Err(ModuleError::ask(ErrorCode::DeviceStatusFailed, &e)),
+        }
+    }
+
+    /// The stream comes from a server from now on.
+    async fn go(
+        &self,
+        elsewhere: &Elsewhere,
+        viewer: &ViewerHandle<Spanned<R>>,
+        service: ServiceId,
+    ) -> Result<(), ModuleError> {
+        let said = viewer.device_info(service).await;
+        let said = said.map_err(|e| ModuleError::ask(ErrorCode::DeviceStatusFailed, &e))?;
+        let shared = elsewhere.stream(&self.runtime, &said)?;
+        tracing::info!(
+            id = &*self.id,
+            "the camera has no room; its stream comes from {}",
+            elsewhere.domain()
+        );
+        *self.link.lock().unwrap_or_else(|e| e.into_inner()) = Link::Shared(shared);
+        viewer.stop(service).await?;
         Ok(())
     }
 
@@ -186,20 +250,25 @@ impl<R: Runtime> Service<R> {
     pub(super) async fn close(&self) {
         self.lock().voice = None;
         self.players.remove(&self.id);
-        // Fails only when the viewer is gone, which ends everything as well.
-        let _ = self.viewer.stop(self.service).await;
+        match &self.link() {
+            // Fails only when the viewer is gone, which ends everything as well.
+            Link::Camera(viewer, service) => drop(viewer.stop(*service).await),
+            Link::Shared(shared) => shared.close().await,
+        }
     }
 
     /// `startStream`: asks for what the URL says, or `flv` (`ipc.flv?action=...`) instead. Tags go to the hub; players
-    /// find the stream under the URL that comes with it.
+    /// find the stream under the URL that comes with it. A stream that is shared has nothing to choose but `action=live`.
     ///
     /// # Errors
     ///
-    /// -2000 a parameter is wrong; -2401 a stream of this type runs; -2402 it could not be started; -2403 the service
-    /// has ended.
+    /// -2000 a parameter is wrong; -2004 a recording of a stream that is shared; -2401 a stream of this type runs; -2402 it
+    /// could not be started; -2403 the service has ended.
     pub async fn start_stream(&self, flv: Option<&str>) -> Result<(StreamKind, Hub, String), ModuleError> {
-        let text = flv.unwrap_or(&self.info.url);
-        let request = url::request(text)?;
+        let request = match (self.link(), flv) {
+            (Link::Shared(_), None) => Request::Live(Live::default()),
+            (_, flv) => url::request(flv.unwrap_or(&self.info.url))?,
+        };
         let kind = match &request {
             Request::Live(_) => StreamKind::Live,
             Request::Playback(_) => StreamKind::Playback,
@@ -215,36 +284,69 @@ impl<R: Runtime> Service<R> {
         }
         let head = request.to_head()?;
         let (query, asked) = (head.params.to_string(), self.runtime.now());
-        let started = match request.clone() {
-            Request::Live(live) => self.viewer.start_live(self.service, live).await,
-            Request::Playback(playback) => self.viewer.start_playback(self.service, playback).await,
-            // See above.
-            _ => return Err(ModuleError::new(ErrorCode::Parameter, "that is no stream")),
-        };
-        let (key, hub) = started.map_err(|e| ModuleError::start(ErrorCode::StreamStartFailed, &e))?;
-        if self.runs(kind) {
-            // Another task was faster.
-            self.viewer.stop_stream(key).await?;
-            return Err(runs_already());
-        }
+        let (key, hub) = self.begin(request).await?;
         let url = self.players.url(&self.id, &query);
-        {
+        let taken = {
             let mut inner = self.lock();
-            inner.startup.start.get_or_insert(asked.saturating_duration_since(self.begun));
-            inner.streams.insert(kind, Running { key, hub: hub.clone(), query });
+            let taken = inner.streams.get(&kind).is_some_and(|s| !s.hub.is_ended());
+            if !taken {
+                inner.startup.start.get_or_insert(asked.saturating_duration_since(self.begun));
+                inner.streams.insert(kind, Running { key, hub: hub.clone(), query });
+            }
+            taken
+        };
+        if taken {
+            // Another task was faster.
+            self.end_stream(key).await?;
+            return Err(runs_already());
         }
         self.players.insert(&self.id, kind.action(), &hub);
         Ok((kind, hub, url))
     }
 
-    /// `stopStream`. The connection stays.
+    async fn begin(&self, request: Request) -> Result<(StreamKey, Hub), ModuleError> {
+        let failed = |e| ModuleError::start(ErrorCode::StreamStartFailed, &e);
+        match (self.link(), request) {
+            (Link::Camera(viewer, service), Request::Live(live)) => {
+                let (key, hub) = viewer.start_live(service, live).await.map_err(failed)?;
+                let Some(elsewhere) = &self.elsewhere else { return Ok((key, hub)) };
+                // Others may have been faster since it was asked.
+                if !answers::answer(&self.inner, key).await.is_some_and(is_full) {
+                    return Ok((key, hub));
+                }
+                self.go(elsewhere, &viewer, service).await?;
+                self.begin_shared().await
+            }
+            (Link::Camera(viewer, service), Request::Playback(playback)) => {
+                viewer.start_playback(service, playback).await.map_err(failed)
+            }
+            (Link::Shared(_), Request::Live(_)) => self.begin_shared().await,
+            // Nothing else is a stream.
+            _ => Err(self.camera("a recording").err().unwrap_or_else(no_stream)),
+        }
+    }
+
+    async fn begin_shared(&self) -> Result<(StreamKey, Hub), ModuleError> {
+        let Link::Shared(shared) = self.link() else { return Err(no_stream()) };
+        let news = News { runtime: self.runtime.clone(), begun: self.begun, inner: self.inner.clone() };
+        shared.start(news).await
+    }
+
+    /// `stopStream`. The connection to a camera stays; a stream that is shared leaves its viewers.
     ///
     /// # Errors
     ///
     /// -2002 the module was destroyed; -2403 there is no such stream.
     pub async fn stop_stream(&self, kind: StreamKind) -> Result<(), ModuleError> {
         let stream = self.lock().streams.remove(&kind).ok_or_else(no_stream)?;
-        self.viewer.stop_stream(stream.key).await?;
+        self.end_stream(stream.key).await
+    }
+
+    async fn end_stream(&self, key: StreamKey) -> Result<(), ModuleError> {
+        match &self.link() {
+            Link::Camera(viewer, _) => viewer.stop_stream(key).await?,
+            Link::Shared(shared) => shared.stop(key).await,
+        }
         Ok(())
     }
 
@@ -269,198 +371,26 @@ impl<R: Runtime> Service<R> {
             self.players.insert(&self.id, kind.action(), &stream.hub);
         }
     }
+}
 
-    /// `getStreamLinkMode`: how data comes at present. `None`: the connection is not there.
-    ///
-    /// # Errors
-    ///
-    /// -2002 the module was destroyed.
-    pub async fn link_mode(&self) -> Result<Option<PathKind>, ModuleError> {
-        let service = self.service;
-        let paths = self.viewer.machine().call(move |viewer, _| viewer.paths(service)).await?;
-        Ok(paths.iter().find(|p| p.selected).map(|p| p.kind))
+/// The xp2pInfo of a camera that this version can talk to.
+fn camera_of(info: &StreamInfo) -> Result<Xp2pInfo, ModuleError> {
+    if info.xp2p_info.is_empty() {
+        return Err(ModuleError::new(
+            ErrorCode::Xp2pInfoInvalid,
+            "the field xp2pInfo is missing in streamInfo",
+        ));
     }
+    let xp2p = Xp2pInfo::parse(&info.xp2p_info).map_err(|e| ModuleError::new(e.code(), e.to_string()))?;
+    xp2p.version().require(Feature::Live).map_err(|e| ModuleError::new(e.code(), e.to_string()))?;
+    Ok(xp2p)
+}
 
-    /// `getStreamBufSize`: bytes of a stream that wait for its slowest player.
-    ///
-    /// # Errors
-    ///
-    /// -2403 there is no such stream.
-    pub fn stream_buf_size(&self, kind: StreamKind) -> Result<usize, ModuleError> {
-        self.lock().streams.get(&kind).map(|s| s.hub.stats().queued).ok_or_else(no_stream)
-    }
-
-    /// All of the service as it is now, for the local server.
-    pub(super) async fn stat(&self) -> Result<ServiceStat, Gone> {
-        let stream = |(kind, running): (&StreamKind, &Running)| StatStream {
-            action: kind.action(),
-            key: running.key,
-            hub: running.hub.clone(),
-        };
-        let streams = self.lock().streams.iter().map(stream).collect();
-        self.viewer.stat(&self.id, self.service, streams).await
-    }
-
-    /// `/stat`: paths with their round-trip times, bytes by path, and counters of a stream.
-    ///
-    /// # Errors
-    ///
-    /// -2002 the module was destroyed; -2403 there is no such stream.
-    pub async fn status(&self, kind: StreamKind) -> Result<ViewStatus, ModuleError> {
-        let key = self.lock().streams.get(&kind).map(|s| s.key).ok_or_else(no_stream)?;
-        Ok(self.viewer.status(key).await?)
-    }
-
-    /// How long each step up to the first picture of the live stream took.
-    ///
-    /// # Errors
-    ///
-    /// -2002 the module was destroyed.
-    pub async fn startup(&self) -> Result<Startup, ModuleError> {
-        let live = self.lock().streams.get(&StreamKind::Live).map(|s| s.key);
-        let stats = match live {
-            Some(key) => self.viewer.status(key).await?.stats,
-            None => None,
-        };
-        let stats = stats.unwrap_or_default();
-        Ok(Startup { data: stats.first_byte, keyframe: stats.first_keyframe, ..self.lock().startup })
-    }
-
-    /// `sendCommand` with the text of the plug-ins: `action=inner_define&channel=0&cmd=...`. `timeout`: 7.5 s unless
-    /// it is given.
-    ///
-    /// # Errors
-    ///
-    /// -2000 the text is no command; -2403 the service has ended. How the command ends is in the result.
-    pub async fn send_command(
-        &self,
-        text: &str,
-        timeout: Option<Duration>,
-    ) -> Result<CommandOutcome, ModuleError> {
-        match Request::parse(&format!("/command?{}", text.trim_start_matches("command?")))? {
-            Request::Command(command) => self.send(command, timeout).await,
-            _ => Err(ModuleError::new(ErrorCode::Parameter, "that is no command")),
-        }
-    }
-
-    /// The same with a typed command.
-    ///
-    /// # Errors
-    ///
-    /// -2000, -2403.
-    pub async fn send(
-        &self,
-        command: Command,
-        timeout: Option<Duration>,
-    ) -> Result<CommandOutcome, ModuleError> {
-        let sent = self.viewer.command(self.service, command, timeout).await;
-        sent.map_err(|e| ModuleError::start(ErrorCode::Parameter, &e))
-    }
-
-    async fn talk(&self, voice: Voice) -> Result<(TalkHandle, Receiver<()>), ModuleError> {
-        let (stop, stopped) = bounded(1);
-        {
-            let mut inner = self.lock();
-            if inner.voice.as_ref().is_some_and(|v| v.receiver_count() > 0) {
-                return Err(ModuleError::new(ErrorCode::ServiceStartedTwice, "this service talks already"));
-            }
-            inner.voice = Some(stop);
-        }
-        let started = self.viewer.talk(self.service, voice).await;
-        let talk = started.map_err(|e| ModuleError::start(ErrorCode::VoiceStartFailed, &e))?;
-        match talk.accepted().await {
-            Ok(()) => Ok((talk, stopped)),
-            Err(e) => {
-                self.lock().voice = None;
-                Err(ModuleError::new(ErrorCode::VoiceStartFailed, e.to_string()))
-            }
-        }
-    }
-
-    /// `startVoice`: sends what a recorder gives, until it ends or [`stop_voice`](Self::stop_voice).
-    ///
-    /// # Errors
-    ///
-    /// -2000 the format is none that can be sent; -2401 this service talks already; -2403 it has ended; -2601 the
-    /// camera does not listen, or somebody else talks to it.
-    pub async fn start_voice(
-        &self,
-        channel: u32,
-        recorder: Box<dyn Recorder>,
-        options: VoiceOptions,
-    ) -> Result<Receiver<VoiceEvent>, ModuleError> {
-        let tagger = PcmTagger::new(options.codec, recorder.format(), DEFAULT_CHUNK)
-            .map_err(|e| ModuleError::new(ErrorCode::Parameter, e.to_string()))?;
-        let (talk, stopped) = self.talk(Voice { channel, calltype: CallType::Audio }).await?;
-        Ok(voice::start(&self.runtime, talk, recorder, tagger, stopped))
-    }
-
-    /// `startVoiceData`: sends FLV that the application has, in pieces of any size.
-    ///
-    /// # Errors
-    ///
-    /// -2401, -2403, -2601 as of [`start_voice`](Self::start_voice).
-    pub async fn start_voice_data(&self, voice: Voice) -> Result<VoiceWriter, ModuleError> {
-        let (talk, stopped) = self.talk(voice).await?;
-        Ok(VoiceWriter { talk, pusher: Pusher::new(), stopped })
-    }
-
-    /// `stopVoice`: what was said so far is still heard.
-    ///
-    /// # Errors
-    ///
-    /// -2403 nobody talks.
-    pub fn stop_voice(&self) -> Result<(), ModuleError> {
-        let voice = self.lock().voice.take().filter(|v| v.receiver_count() > 0);
-        voice
-            .map(drop)
-            .ok_or_else(|| ModuleError::new(ErrorCode::ServiceNotStarted, "this service does not talk"))
-    }
-
-    /// `startLocalDownload` with the plug-ins' text: `channel=0&file_name=...&offset=0`.
-    ///
-    /// # Errors
-    ///
-    /// -2000 a parameter is wrong; -2403 the service has ended; -2701 it could not be started. That the camera refuses
-    /// comes as an event.
-    pub async fn start_local_download(
-        &self,
-        params: &str,
-        resume: Resume,
-    ) -> Result<DownloadHandle, ModuleError> {
-        let Request::Download(download) = Request::parse(&format!("/download?{params}"))? else {
-            return Err(ModuleError::new(ErrorCode::Parameter, "that is no download"));
-        };
-        let started = self.viewer.download(self.service, download, resume).await;
-        let handle = started.map_err(|e| ModuleError::start(ErrorCode::DownloadFailed, &e))?;
-        self.lock().downloads.push(handle.key());
-        Ok(handle)
-    }
-
-    /// `stopLocalDownload`: all of this service.
-    ///
-    /// # Errors
-    ///
-    /// -2002 the module was destroyed.
-    pub async fn stop_local_download(&self) -> Result<(), ModuleError> {
-        let keys = std::mem::take(&mut self.lock().downloads);
-        for key in keys {
-            self.viewer.stop_stream(key).await?;
-        }
-        Ok(())
-    }
-
-    /// Answers a message of the camera ([`ServiceEvent::Message`]). Returns whether it still waited.
-    ///
-    /// # Errors
-    ///
-    /// -2002 the module was destroyed.
-    pub async fn reply_message(
-        &self,
-        message: xp2p_proto::viewer::MessageKey,
-        reply: impl Into<Bytes>,
-    ) -> Result<bool, ModuleError> {
-        Ok(self.viewer.reply_message(message, reply).await?)
+impl Inner {
+    /// A stream is over.
+    pub(super) fn forget(&mut self, key: StreamKey) {
+        self.streams.retain(|_, running| running.key != key);
+        self.downloads.retain(|download| *download != key);
     }
 }
 
@@ -471,7 +401,7 @@ fn runs_already() -> ModuleError {
     )
 }
 
-fn no_stream() -> ModuleError {
+pub(super) fn no_stream() -> ModuleError {
     ModuleError::new(ErrorCode::ServiceNotStarted, "no stream of this type runs")
 }
 
@@ -497,53 +427,21 @@ async fn follow<R: Runtime>(
                 ServiceEvent::Disconnect { code, reason } => {
                     inner.connected = Some(Err((*code, reason.clone())));
                     inner.streams.clear();
+                    inner.answers.over();
                     told.close();
                 }
-                ServiceEvent::Parsed { .. } => {
+                ServiceEvent::Parsed { stream, status, .. } => {
                     inner.startup.header.get_or_insert(now);
+                    inner.answers.came(*stream, Some(*status));
                 }
                 ServiceEvent::Eof { stream } | ServiceEvent::Close { stream, .. } => {
-                    inner.streams.retain(|_, running| running.key != *stream);
-                    inner.downloads.retain(|key| key != stream);
+                    inner.forget(*stream);
+                    inner.answers.came(*stream, None);
                 }
                 _ => {}
             }
         }
         // A full channel loses the oldest.
         let _ = to.force_send(event);
-    }
-}
-
-/// Says FLV that comes in pieces.
-#[derive(Debug)]
-pub struct VoiceWriter {
-    talk: TalkHandle,
-    pusher: Pusher,
-    stopped: Receiver<()>,
-}
-
-impl VoiceWriter {
-    /// `addChunk`: bytes of one FLV stream, cut anywhere. Waits while the network is slower than what is said.
-    ///
-    /// # Errors
-    ///
-    /// The talk was stopped, refused or lost, or the bytes are no FLV.
-    pub async fn add_chunk(&mut self, bytes: impl Into<Bytes>) -> Result<(), TalkError> {
-        if self.stopped.is_closed() {
-            return Err(TalkError::Lost("the talk was stopped".to_owned()));
-        }
-        let events = self.pusher.push_bytes(bytes.into()).map_err(|e| TalkError::Lost(e.to_string()))?;
-        for event in events {
-            match event {
-                PusherEvent::FlvAudioTag(tag) | PusherEvent::FlvVideoTag(tag) => self.talk.push(tag).await?,
-                PusherEvent::FlvHeader(_) | PusherEvent::FlvDataTag(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Everything was said. Returns how it ended: [`VoiceEvent::Success`], `Failure` or `Error`.
-    pub async fn complete(self) -> VoiceEvent {
-        voice::outcome(self.talk.finish().await)
     }
 }

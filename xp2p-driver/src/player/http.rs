@@ -21,6 +21,7 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::answer;
 use super::event::{PlayerEvent, Pull, SERVER_ERROR, tell};
+use super::feature::{Feature, FeatureSwitch};
 use super::hub::{Hub, Subscription};
 use super::io::{HyperIo, HyperTimer};
 use super::path::{Wanted, encode_id, is_our_host, wanted};
@@ -45,12 +46,14 @@ pub struct PlayerConfig {
     pub max_connections: usize,
     /// What `/TOKEN/stat` answers; `{}` without it.
     pub stat: Option<StatSource>,
+    /// What `/TOKEN/feature` switches; 404 without it.
+    pub feature: Option<FeatureSwitch>,
 }
 
 impl PlayerConfig {
     /// The defaults.
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, allow_origins: Vec::new(), max_connections: 32, stat: None }
+        Self { listen, allow_origins: Vec::new(), max_connections: 32, stat: None, feature: None }
     }
 }
 
@@ -180,6 +183,11 @@ impl PlayerServer {
         format!("http://{}/{}/stat", crate::event_loop::reachable(self.shared.bound), self.shared.token)
     }
 
+    /// Where sharing is switched, with `?upload=on|off&download=on|off` behind it.
+    pub fn feature_url(&self) -> String {
+        format!("http://{}/{}/feature", crate::event_loop::reachable(self.shared.bound), self.shared.token)
+    }
+
     /// The URL of stream `id` when it is not that of a camera.
     pub fn stream_url(&self, id: &str) -> String {
         let bound = crate::event_loop::reachable(self.shared.bound);
@@ -290,10 +298,18 @@ async fn get(shared: &Shared, request: &Request<Incoming>) -> Response<PlayerBod
                 Some(stat) => stat().await,
                 None => "{}".to_owned(),
             };
-            let mut response = text(StatusCode::OK, "");
-            *response.body_mut() = PlayerBody::Text(Some(json.into()));
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            response
+            json_answer(json)
+        }
+        Wanted::Feature => {
+            let Some(switch) = &shared.config.feature else {
+                return text(StatusCode::NOT_FOUND, "there is nothing here to switch\n");
+            };
+            match Feature::parse(request.uri().query().unwrap_or_default()) {
+                // Whoever asks for the head only must not change anything (RFC 9110, section 9.3.2).
+                Some(_) if head => json_answer(String::new()),
+                Some(change) => json_answer(switch(change).await.to_json()),
+                None => text(StatusCode::BAD_REQUEST, "say upload=on|off, download=on|off, or both\n"),
+            }
         }
         Wanted::Flv { id } => {
             let Some(hub) = shared.hub(&id, request.uri().query().unwrap_or_default()) else {
@@ -307,6 +323,13 @@ async fn get(shared: &Shared, request: &Request<Incoming>) -> Response<PlayerBod
             answer::flv(body)
         }
     }
+}
+
+fn json_answer(json: String) -> Response<PlayerBody> {
+    let mut response = text(StatusCode::OK, "");
+    *response.body_mut() = PlayerBody::Text(Some(json.into()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 fn text(status: StatusCode, text: &'static str) -> Response<PlayerBody> {

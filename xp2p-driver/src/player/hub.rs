@@ -294,6 +294,13 @@ impl Subscription {
         }
     }
 
+    /// What decoders need for the tag that came first, or for the newest; of use once a tag has come.
+    pub(crate) fn config(&self) -> Option<Arc<Config>> {
+        let inner = self.hub.lock();
+        let own = inner.receivers.get(&self.id).and_then(|r| r.config.clone());
+        own.or_else(|| inner.config.clone())
+    }
+
     /// Waits for the next tag.
     pub async fn next_tag(&mut self) -> Option<Tag> {
         std::future::poll_fn(|cx| self.poll_tag(cx)).await

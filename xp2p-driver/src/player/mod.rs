@@ -5,6 +5,7 @@
 
 pub(crate) mod answer;
 mod event;
+mod feature;
 mod http;
 mod hub;
 mod intake;
@@ -12,6 +13,7 @@ mod io;
 mod path;
 
 pub use self::event::{PlayerEvent, SERVER_ERROR};
+pub use self::feature::{Feature, FeatureSwitch, Sharing};
 pub use self::http::{PlayerConfig, PlayerServer, StatSource};
 pub use self::hub::{Hub, HubStats, MAX_QUEUE, Subscription};
 pub(crate) use self::intake::Intake;

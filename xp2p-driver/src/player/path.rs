@@ -13,6 +13,8 @@ pub(super) enum Wanted<'a> {
     Flv { id: Cow<'a, str> },
     /// `/TOKEN/stat`.
     Stat,
+    /// `/TOKEN/feature`.
+    Feature,
     /// Nothing there, or a wrong token: nobody learns which.
     Nothing,
 }
@@ -26,6 +28,7 @@ pub(super) fn wanted<'a>(path: &'a str, token: &str) -> Wanted<'a> {
     }
     match (parts.next(), parts.next(), parts.next()) {
         (Some("stat"), None, None) => Wanted::Stat,
+        (Some("feature"), None, None) => Wanted::Feature,
         (Some(id), Some("ipc.flv" | "stream.flv"), None) if !id.is_empty() => {
             decode_id(id).map_or(Wanted::Nothing, |id| Wanted::Flv { id })
         }
@@ -96,6 +99,7 @@ mod tests {
         assert_eq!(wanted("/tok/0/ipc.flv", "tok"), Wanted::Flv { id: "0".into() });
         assert_eq!(wanted("/tok/0/stream.flv", "tok"), Wanted::Flv { id: "0".into() });
         assert_eq!(wanted("/tok/stat", "tok"), Wanted::Stat);
+        assert_eq!(wanted("/tok/feature", "tok"), Wanted::Feature);
         for path in [
             "/",
             "/tok",

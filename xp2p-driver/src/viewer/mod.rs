@@ -1,10 +1,12 @@
 //! A viewer as an application runs it.
 
+mod ask;
 mod download;
 mod routes;
 mod stat;
 mod talk;
 
+pub use self::ask::{AskError, is_full};
 pub use self::download::{DownloadError, DownloadHandle, Fetched, Progress, partial_path};
 pub use self::routes::{DownloadEvent, ServiceEvent};
 pub use self::stat::{ServiceStat, StatStream, stat_json};

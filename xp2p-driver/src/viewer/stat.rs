@@ -10,6 +10,7 @@ use super::ViewerHandle;
 use crate::handle::Gone;
 use crate::player::{Hub, HubStats};
 use crate::runtime::Runtime;
+use crate::watch::WatchStats;
 
 /// A stream that `/stat` is to tell of.
 #[derive(Debug, Clone)]
@@ -35,6 +36,8 @@ pub struct ServiceStat {
     pub send_queue: usize,
     /// Its streams: what each is, its counters, and those of its hub.
     pub streams: Vec<(&'static str, Option<StreamStats>, HubStats)>,
+    /// How it is shared, of a stream that comes from a server and from its other viewers.
+    pub sharing: Option<WatchStats>,
 }
 
 impl ServiceStat {
@@ -44,10 +47,11 @@ impl ServiceStat {
         let link = match selected.map(|p| p.kind) {
             Some(PathKind::Direct) => "direct",
             Some(PathKind::Relay) => "relay",
+            None if self.sharing.is_some() => "shared",
             None => "none",
         };
         let streams: Vec<Value> = self.streams.iter().map(stream_json).collect();
-        json!({
+        let mut value = json!({
             "id": self.id,
             "link": link,
             "rtt_ms": selected.map(|p| millis(p.rtt)),
@@ -57,7 +61,13 @@ impl ServiceStat {
             },
             "send_queue": self.send_queue,
             "streams": streams,
-        })
+        });
+        if let Some(sharing) = &self.sharing {
+            value["bytes"]["p2p"] = json!({ "received": sharing.p2p_bytes, "sent": sharing.upload_bytes });
+            value["bytes"]["origin"] = json!({ "received": sharing.origin_bytes });
+            value["sharing"] = sharing.to_json();
+        }
+        value
     }
 }
 
@@ -106,6 +116,7 @@ impl<R: Runtime> ViewerHandle<R> {
             totals: viewer.totals(service),
             send_queue: viewer.send_queue(service),
             streams: streams.iter().map(|s| (s.action, viewer.stream_stats(s.key), s.hub.stats())).collect(),
+            sharing: None,
         });
         looked.await
     }
@@ -136,6 +147,7 @@ mod tests {
             totals: PathTotals { direct_tx: 1, direct_rx: 2, relay_tx: 3, relay_rx: 4 },
             send_queue: 9,
             streams: vec![("live", Some(live), hub)],
+            sharing: None,
         };
         let lost = ServiceStat { id: "b".to_owned(), ..ServiceStat::default() };
         let told: Value = serde_json::from_str(&stat_json(&[stat, lost])).unwrap();
@@ -176,5 +188,22 @@ mod tests {
         for field in fields(service).into_iter().chain(fields(&service["streams"][0])) {
             assert!(document.contains(&format!("`{field}`")), "{field}");
         }
+    }
+
+    #[test]
+    fn a_stream_that_is_shared_also_tells_what_its_origin_sent() {
+        let sharing =
+            WatchStats { p2p_bytes: 900, origin_bytes: 100, upload_bytes: 5, ..WatchStats::default() };
+        let told = ServiceStat { sharing: Some(sharing), ..ServiceStat::default() }.to_json();
+        assert_eq!(told["link"], "shared");
+        assert_eq!(
+            told["bytes"],
+            json!({
+                "p2p": { "received": 900, "sent": 5 },
+                "relay": { "received": 0, "sent": 0 },
+                "origin": { "received": 100 },
+            })
+        );
+        assert_eq!(told["sharing"], sharing.to_json());
     }
 }

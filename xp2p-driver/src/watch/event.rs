@@ -44,6 +44,10 @@ pub enum WatchEvent {
     OriginFailed {
         /// Why.
         reason: String,
+        /// The status with which it refused, if it has answered.
+        status: Option<u16>,
+        /// It has ended the stream in order.
+        ended: bool,
     },
     /// The first picture, or the first sound of a stream without pictures, went to the players.
     FirstPicture,

@@ -51,16 +51,18 @@ impl<R: Runtime> Reading<R> {
                 Stop::NotWanted => {}
                 Stop::Gone => return,
                 Stop::Failed(error) => {
-                    let asked = match &error {
-                        OriginError::Status { retry_after, .. } => *retry_after,
-                        _ => None,
+                    let (status, asked) = match &error {
+                        OriginError::Status { code, retry_after } => (Some(*code), *retry_after),
+                        _ => (None, None),
                     };
+                    let ended = matches!(error, OriginError::Ended { .. });
                     // The machine decides whether it is to be tried again; until when not, is decided here.
                     not_before = Some(self.runtime.now() + backoff.pause(&self.runtime, asked));
                     let reason = error.to_string();
                     tracing::debug!("the origin: {reason}");
                     // An application that does not listen loses the oldest, and then the channel itself.
-                    let _ = self.events.force_send(WatchEvent::OriginFailed { reason: reason.clone() });
+                    let event = WatchEvent::OriginFailed { reason: reason.clone(), status, ended };
+                    let _ = self.events.force_send(event);
                     let Some(peer) = self.peer.upgrade() else { return };
                     if peer.notify(move |peer, now| peer.origin_closed(now, &reason)).await.is_err() {
                         return;

@@ -31,16 +31,21 @@ impl Session {
             self.reply(context, stream, reply);
             return Ok(());
         }
-        self.check_apps(context)?;
+        let room = self.check_apps(context);
+        if let Some(BuiltIn::DeviceInfo) = builtin {
+            let config = context.config;
+            let info = DeviceInfo { product_id: config.product.clone(), device_name: config.name.clone() };
+            // This too: where else its pictures can be had, its name says.
+            match room {
+                Ok(()) => self.allow(context),
+                Err(_) => self.answered(),
+            }
+            self.reply(context, stream, info.to_json());
+            return Ok(());
+        }
+        room?;
         let channel = command.channel;
         match builtin {
-            Some(BuiltIn::DeviceInfo) => {
-                let config = context.config;
-                let info =
-                    DeviceInfo { product_id: config.product.clone(), device_name: config.name.clone() };
-                self.allow(context);
-                self.reply(context, stream, info.to_json());
-            }
             Some(BuiltIn::NvrList) => {
                 let reply = nvr_list(context).to_json();
                 self.allow(context);

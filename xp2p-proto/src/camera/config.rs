@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use thiserror::Error;
 
 use crate::flv::GopLimits;
-use crate::info::{Flags, HostPort, Version};
+use crate::info::{Capability, Flags, HostPort, Version, transit_serial};
 use crate::keys::{PublicKey, SecretKey};
 use crate::link::{ConnectError, Entropy};
 use crate::live::SenderConfig;
@@ -76,6 +76,9 @@ pub struct CameraConfig {
     pub talk: bool,
     /// Most connections, those without a request included; set it above `max_viewers`. Default 64.
     pub max_connections: usize,
+    /// Whether its servers may fetch its live stream, each with a capability of its own, and show it to many viewers; one of
+    /// them at a time, besides `max_viewers` and `max_connect_num`. Default false.
+    pub allow_transit: bool,
     /// What one viewer may cost.
     pub sender: SenderConfig,
     /// What the cache of each feed may hold.
@@ -121,11 +124,18 @@ impl CameraConfig {
             max_playbacks: 8,
             max_downloads: 8,
             talk: false,
+            allow_transit: false,
             max_connections: 64,
             sender: SenderConfig::default(),
             cache: GopLimits::default(),
             path_mtu_discovery: true,
         }
+    }
+
+    /// The server for which alone a capability is.
+    pub(super) fn server_of(&self, capability: &Capability) -> Option<&PublicKey> {
+        let keys = self.servers.iter().filter_map(|server| server.key.as_ref());
+        keys.into_iter().find(|key| transit_serial(key) == *capability.serial())
     }
 
     pub(super) fn check(&self) -> Result<(), CameraError> {

@@ -366,6 +366,7 @@ fn registrant(config: &mut CameraConfig, index: usize) -> Option<Registrant<'_>>
         key: &mut server.key,
         addrs: &server.addrs,
         app_key: server.app_key.as_ref(),
+        allow_transit: config.allow_transit,
     })
 }
 

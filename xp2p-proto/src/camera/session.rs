@@ -59,6 +59,8 @@ pub(super) struct Load {
     pub(super) by_quality: BTreeMap<Quality, usize>,
     pub(super) playbacks: usize,
     pub(super) downloads: usize,
+    /// Servers that watch for others.
+    pub(super) transits: usize,
     /// Who talks.
     pub(super) talking: Option<ConnId>,
 }
@@ -109,6 +111,8 @@ pub(super) struct Session {
     allowed: bool,
     /// It counts as an app that uses the camera.
     pub(super) counted: bool,
+    /// It is a server's, which watches for others, and takes no place of viewers and apps.
+    transit: bool,
 }
 
 /// Why a request gets another answer than it hoped for.
@@ -142,6 +146,7 @@ impl Session {
             watermark: Watermark::default(),
             allowed: false,
             counted: false,
+            transit: false,
         }
     }
 
@@ -151,6 +156,10 @@ impl Session {
 
     /// Adds what this session does.
     pub(super) fn count(&self, load: &mut Load) {
+        if self.transit {
+            load.transits += usize::from(self.is_watching());
+            return;
+        }
         load.apps += usize::from(self.counted);
         load.watching += usize::from(self.is_watching());
         for live in self.lives.values() {
@@ -335,6 +344,15 @@ impl Session {
             .verify(&context.config.secret.public(), context.config.epoch, context.unix, right)
             .map_err(|e| Refusal::new(Status::from(&e), e.to_string()))?;
         let request = request.map_err(|e| Refusal::new(e.status(), e.to_string()))?;
+        if let Some(server) = context.config.server_of(capability) {
+            // No bearer token: what a server holds is of use to nobody else.
+            if !context.config.allow_transit || *server != self.peer {
+                let reason =
+                    "this capability is for a server of the camera alone, as long as that is allowed";
+                return Err(Refusal::new(Status::Forbidden, reason));
+            }
+            self.transit = true;
+        }
         let grant = Grant { capability: capability.clone(), right };
         if let Request::Command(command) = request {
             return self.start_command(context, stream, command);
@@ -355,7 +373,7 @@ impl Session {
     /// Whether one more app may use the camera.
     pub(super) fn check_apps(&self, context: &Context<'_>) -> Result<(), Refusal> {
         let most = context.config.max_connect_num;
-        if !self.counted && context.load.apps >= most {
+        if !self.transit && !self.counted && context.load.apps >= most {
             return Err(Refusal::new(
                 Status::TooManyApps,
                 format!("{most} apps use this camera already, and no more are allowed"),
@@ -381,6 +399,15 @@ impl Session {
     /// Why this session cannot watch in `quality` at present.
     pub(super) fn check_live(&self, context: &Context<'_>, quality: Quality) -> Result<(), Refusal> {
         let (load, config) = (context.load, context.config);
+        if self.transit {
+            return match self.is_watching() || load.transits == 0 {
+                true => Ok(()),
+                false => Err(Refusal::new(
+                    Status::TooManyViewers,
+                    "a server has the one place for servers already",
+                )),
+            };
+        }
         if !self.is_watching() && load.watching >= config.max_viewers {
             return Err(Refusal::new(
                 Status::TooManyViewers,

@@ -35,6 +35,7 @@ mod rights;
 #[cfg(test)]
 mod tests;
 mod text;
+mod transit;
 mod version;
 
 use std::fmt;
@@ -51,6 +52,7 @@ pub use self::capability::{
 pub use self::error::{BuildInfoError, InfoError, PayloadError, PayloadReason};
 use self::payload::Payload;
 pub use self::rights::{Right, Rights, RightsError};
+pub use self::transit::transit_serial;
 pub use self::version::{Feature, FlagError, Flags, MAX_VERSION_TEXT, Version, VersionError, VersionTooLow};
 use crate::keys::{PublicKey, Ticket};
 

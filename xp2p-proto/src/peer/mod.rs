@@ -326,6 +326,7 @@ impl Peer {
             key: &mut config.server.key,
             addrs: &config.server.addrs,
             app_key: config.server.app_key.as_ref(),
+            allow_transit: false,
         }
     }
 

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use super::admission::AppKey;
 use super::message::{Hello, Message, MessageReader, RefuseCode, RegisterError};
-use super::transcript;
+use super::{PEER_PRODUCT, transcript};
+use crate::info::Capability;
 use crate::keys::{PublicKey, SecretKey, Ticket, TicketNonce};
 
 /// What the camera has to do next.
@@ -43,18 +44,35 @@ pub struct RegisterClient {
     state: State,
 }
 
+/// What a camera, or a member of a swarm, says of itself.
+#[derive(Debug)]
+pub struct Introduction<'a> {
+    /// Its key.
+    pub secret: &'a SecretKey,
+    /// Its capability epoch.
+    pub epoch: u32,
+    /// Proves that it belongs to an app.
+    pub app_key: Option<&'a AppKey>,
+    /// Product id.
+    pub product: &'a str,
+    /// Device name.
+    pub name: &'a str,
+    /// With this, the server may show it to many viewers.
+    pub transit: Option<Capability>,
+}
+
+impl<'a> Introduction<'a> {
+    /// That of a member of a swarm.
+    pub fn of_peer(secret: &'a SecretKey, app_key: Option<&'a AppKey>) -> Self {
+        Self { secret, epoch: 0, app_key, product: PEER_PRODUCT, name: "", transit: None }
+    }
+}
+
 impl RegisterClient {
-    /// Begins to register the camera of `secret` at the server that has proven `server`, on the connection that
+    /// Begins to register a camera at the server that has proven `server`, on the connection that
     /// exported `binding`. Also returns the bytes to send.
-    pub fn new(
-        secret: &SecretKey,
-        epoch: u32,
-        server: PublicKey,
-        binding: &[u8; 32],
-        app_key: Option<&AppKey>,
-        product: &str,
-        name: &str,
-    ) -> (Self, Vec<u8>) {
+    pub fn new(who: Introduction<'_>, server: PublicKey, binding: &[u8; 32]) -> (Self, Vec<u8>) {
+        let Introduction { secret, epoch, app_key, product, name, transit } = who;
         let nonce = TicketNonce::of_epoch(secret, epoch);
         let ticket = Ticket::new(&secret.public(), &nonce);
         let hello = Message::Hello(Hello {
@@ -63,6 +81,7 @@ impl RegisterClient {
             nonce,
             product: product.to_owned(),
             name: name.to_owned(),
+            transit,
         });
         let signature = secret.sign(&transcript(binding, &server, &ticket));
         let authenticated = transcript(binding, &secret.public(), &ticket);

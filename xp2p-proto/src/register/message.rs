@@ -4,11 +4,13 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use nom::bytes::complete::take;
+use nom::combinator::{map_res, opt};
 use nom::multi::length_data;
 use nom::number::complete::{be_u8, be_u16, be_u32, be_u128};
 use nom::{IResult, Parser};
 use thiserror::Error;
 
+use crate::info::{CAPABILITY_LEN, Capability};
 use crate::keys::{SIGNATURE_LEN, Ticket, TicketNonce};
 
 /// Longest message in bytes, its type included.
@@ -97,6 +99,8 @@ pub struct Hello {
     pub product: String,
     /// Device name.
     pub name: String,
+    /// The server may show it to many viewers, with this.
+    pub transit: Option<Capability>,
 }
 
 /// What a server says to a registered camera.
@@ -192,6 +196,7 @@ impl Message {
                 out.extend_from_slice(hello.nonce.as_bytes());
                 put_text(&mut out, &hello.product, MAX_TEXT);
                 put_text(&mut out, &hello.name, MAX_TEXT);
+                out.extend(hello.transit.iter().flat_map(Capability::to_bytes));
             }
             Self::Proof { signature, mac } => {
                 out.extend_from_slice(signature);
@@ -261,14 +266,16 @@ fn put_text(out: &mut Vec<u8>, text: &str, max: usize) {
 }
 
 fn hello(input: &[u8]) -> IResult<&[u8], Message> {
-    (text(MAX_TEXT), array::<16>, array::<16>, text(MAX_TEXT), text(MAX_TEXT))
-        .map(|(app_id, ticket, nonce, product, name)| {
+    let transit = opt(map_res(take(CAPABILITY_LEN), Capability::parse));
+    (text(MAX_TEXT), array::<16>, array::<16>, text(MAX_TEXT), text(MAX_TEXT), transit)
+        .map(|(app_id, ticket, nonce, product, name, transit)| {
             Message::Hello(Hello {
                 app_id,
                 ticket: Ticket::from_bytes(ticket),
                 nonce: TicketNonce::from_bytes(nonce),
                 product,
                 name,
+                transit,
             })
         })
         .parse(input)
@@ -350,6 +357,7 @@ mod tests {
                 nonce: TicketNonce::from_bytes([2; 16]),
                 product: "product".into(),
                 name: "Tür".into(),
+                transit: None,
             }),
             Message::Proof { signature: [4; 64], mac: [5; 32] },
             registered("192.0.2.1:1"),
@@ -387,6 +395,25 @@ mod tests {
             let long = [&(body.len() as u16 + 1).to_be_bytes(), body, b"x"].concat();
             assert!(MessageReader::default().push(&long).is_err(), "{message:?}");
         }
+    }
+
+    #[test]
+    fn what_follows_the_name_is_a_whole_capability_or_nothing() {
+        let secret = crate::keys::SecretKey::from_bytes([1; 32]);
+        let transit = Capability::for_transit(&secret, 7, &secret.public());
+        let Message::Hello(plain) = examples().remove(0) else { panic!("the first one") };
+        let message = Message::Hello(Hello { transit: Some(transit), ..plain.clone() });
+        let bytes = message.encode();
+        assert_eq!(MessageReader::default().push(&bytes).unwrap(), [message]);
+        let short = Message::Hello(plain).encode().len();
+        for len in short + 1..bytes.len() {
+            let cut = [&(len as u16 - 2).to_be_bytes(), &bytes[2..len]].concat();
+            let error = RegisterError::Field { offset: 0, kind: 1 };
+            assert_eq!(MessageReader::default().push(&cut), Err(error), "{len}");
+        }
+        let mut wrong = bytes;
+        wrong[short] = 9;
+        assert!(MessageReader::default().push(&wrong).is_err(), "an unknown format");
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod message;
 mod server;
 
 pub use self::admission::{Admission, AppKey, AppKeys};
-pub use self::client::{ClientOutcome, RegisterClient};
+pub use self::client::{ClientOutcome, Introduction, RegisterClient};
 pub use self::message::{
     Hello, MAX_MESSAGE, MAX_TEXT, Message, MessageReader, RefuseCode, RegisterError, Registered,
 };

@@ -3,6 +3,7 @@
 use super::admission::AppKeys;
 use super::message::{Hello, Message, MessageReader, RefuseCode, RegisterError, Registered};
 use super::transcript;
+use crate::info::Capability;
 use crate::keys::{PublicKey, Ticket};
 
 /// What the server has to do next.
@@ -17,6 +18,8 @@ pub enum ServerOutcome {
         product: String,
         /// Device name.
         name: String,
+        /// The camera lets this server show it to many viewers.
+        transit: Option<Capability>,
     },
     /// The camera is not let in.
     Refused {
@@ -89,7 +92,8 @@ impl RegisterServer {
                     return Ok(Some(refused(RefuseCode::WrongTicket)));
                 }
                 let signed = transcript(&self.binding, &self.server, &hello.ticket);
-                if !self.camera.verify(&signed, &signature) {
+                let foreign = |c: &Capability| !c.is_signed_by(&self.camera);
+                if !self.camera.verify(&signed, &signature) || hello.transit.as_ref().is_some_and(foreign) {
                     return Ok(Some(refused(RefuseCode::WrongSignature)));
                 }
                 let authenticated = transcript(&self.binding, &self.camera, &hello.ticket);
@@ -107,6 +111,7 @@ impl RegisterServer {
                         ticket: hello.ticket,
                         product: hello.product,
                         name: hello.name,
+                        transit: hello.transit,
                     },
                 }))
             }
@@ -123,7 +128,11 @@ fn refused(code: RefuseCode) -> ServerOutcome {
 mod tests {
     use super::*;
     use crate::keys::SecretKey;
-    use crate::register::{AppKey, RegisterClient};
+    use crate::register::{AppKey, Introduction, RegisterClient};
+
+    fn public(n: u8) -> PublicKey {
+        secret(n).public()
+    }
 
     fn secret(n: u8) -> SecretKey {
         SecretKey::from_bytes([n; 32])
@@ -136,7 +145,7 @@ mod tests {
     }
 
     fn exchange(app_key: Option<AppKey>, admitted: bool, signer: u8, believed_server: u8) -> ServerOutcome {
-        exchange_on([7; 32], app_key, admitted, signer, believed_server)
+        exchange_on([7; 32], app_key, admitted, signer, believed_server, None)
     }
 
     fn exchange_on(
@@ -145,11 +154,19 @@ mod tests {
         admitted: bool,
         signer: u8,
         believed_server: u8,
+        transit: Option<Capability>,
     ) -> ServerOutcome {
         let mut server = RegisterServer::new(secret(2).public(), secret(1).public(), [7; 32], admitted);
-        let believed = secret(believed_server).public();
-        let (_, hello) =
-            RegisterClient::new(&secret(signer), 0, believed, &binding, app_key.as_ref(), "p", "n");
+        let secret = secret(signer);
+        let who = Introduction {
+            secret: &secret,
+            epoch: 0,
+            app_key: app_key.as_ref(),
+            product: "p",
+            name: "n",
+            transit,
+        };
+        let (_, hello) = RegisterClient::new(who, public(believed_server), &binding);
         server.receive(&hello, &keys()).unwrap().remove(0)
     }
 
@@ -184,8 +201,17 @@ mod tests {
             Some(RefuseCode::WrongSignature),
             "for another server"
         );
-        let stolen = exchange_on([8; 32], None, true, 1, 2);
+        let stolen = exchange_on([8; 32], None, true, 1, 2, None);
         assert_eq!(code(&stolen), Some(RefuseCode::WrongSignature), "of another connection");
+    }
+
+    #[test]
+    fn nobody_allows_the_transit_of_another_camera() {
+        let transit = |n| Some(Capability::for_transit(&secret(n), 0, &secret(2).public()));
+        let with = |n| exchange_on([7; 32], None, true, 1, 2, transit(n));
+        assert!(matches!(with(1), ServerOutcome::Accepted { transit: Some(_), .. }));
+        assert_eq!(code(&with(3)), Some(RefuseCode::WrongSignature));
+        assert!(matches!(exchange(None, true, 1, 2), ServerOutcome::Accepted { transit: None, .. }));
     }
 
     #[test]
@@ -193,7 +219,8 @@ mod tests {
         let mut server = RegisterServer::new(secret(2).public(), secret(1).public(), [7; 32], true);
         let proof = Message::Proof { signature: [0; 64], mac: [0; 32] };
         assert_eq!(server.receive(&proof.encode(), &keys()), Err(RegisterError::Order { kind: 3 }));
-        let (mut client, _) = RegisterClient::new(&secret(1), 0, secret(2).public(), &[7; 32], None, "", "");
+        let (mut client, _) =
+            RegisterClient::new(Introduction::of_peer(&secret(1), None), public(2), &[7; 32]);
         assert_eq!(client.receive(&Message::Draining.encode()), Err(RegisterError::Order { kind: 6 }));
     }
 }

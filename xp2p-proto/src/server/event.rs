@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::info::Capability;
 use crate::keys::{PublicKey, Ticket};
 use crate::swarm::StreamId;
 
@@ -21,6 +22,8 @@ pub enum ServerEvent {
         name: String,
         /// Where it is seen.
         addr: SocketAddr,
+        /// With this it lets the server show it to many viewers.
+        transit: Option<Box<Capability>>,
     },
     /// A camera has left or fallen silent.
     CameraGone {

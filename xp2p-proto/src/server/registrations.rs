@@ -172,7 +172,7 @@ impl Registrations {
                     let _ = write(quic, stream, &mut [Bytes::from(reply)]);
                     failed = Some(format!("{code}: {text}"));
                 }
-                ServerOutcome::Accepted { ticket, product, name } => {
+                ServerOutcome::Accepted { ticket, product, name, transit } => {
                     let known = self.by_ticket.contains_key(&ticket);
                     let is_peer = product == PEER_PRODUCT;
                     let full = if is_peer {
@@ -207,7 +207,9 @@ impl Registrations {
                     self.registered += 1;
                     self.peers += usize::from(is_peer);
                     if !is_peer {
-                        let event = ServerEvent::CameraRegistered { ticket, key, product, name, addr };
+                        let transit = transit.map(Box::new);
+                        let event =
+                            ServerEvent::CameraRegistered { ticket, key, product, name, addr, transit };
                         context.events.push_back(event);
                     }
                     if let Some(old) = old.filter(|old| *old != conn) {

@@ -22,6 +22,14 @@ pub struct StreamKey {
     pub(super) number: u64,
 }
 
+impl StreamKey {
+    /// Names a stream that no [`Viewer`](super::Viewer) has, so that what happens to it can be told in the same words. None of
+    /// a viewer is ever named like it.
+    pub const fn foreign(number: u64) -> Self {
+        Self { service: ServiceId(u64::MAX), number }
+    }
+}
+
 /// Names a command of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommandKey {

@@ -23,8 +23,16 @@ const SUFFIX: &str = ".flv";
 /// Longest name of a publication.
 const MAX_NAME: usize = 64;
 
-/// Whether a publication may have this name: letters, digits, `-`, `_`, `.`, which no URL needs to encode.
-pub(super) fn is_name(name: &str) -> bool {
+/// Whether a publication may have this name: letters, digits, `-`, `_`, `.`, which no URL needs to encode; or two such names
+/// with `/` between them.
+pub(crate) fn is_name(name: &str) -> bool {
+    match name.split_once('/') {
+        Some((first, second)) => is_part(first) && is_part(second),
+        None => is_part(name),
+    }
+}
+
+fn is_part(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     !name.is_empty() && name.len() <= MAX_NAME && !name.starts_with('.') && name.bytes().all(plain)
 }
@@ -92,13 +100,22 @@ impl Seat {
             return None;
         }
         publication.served.fetch_add(1, Ordering::Relaxed);
+        seat.tell();
         Some(seat)
+    }
+}
+
+impl Seat {
+    fn tell(&self) {
+        // Full: it is told already.
+        let _ = self.0.changes.0.try_send(());
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         self.0.clients.fetch_sub(1, Ordering::Relaxed);
+        self.tell();
     }
 }
 
@@ -141,10 +158,20 @@ mod tests {
     fn paths_name_publications() {
         assert_eq!(name_of("/live/door-1.flv"), Some("door-1"));
         assert_eq!(name_of(&path("a.b_c")), Some("a.b_c"));
+        assert_eq!(name_of("/live/cam/door.flv"), Some("cam/door"));
         let long = path(&"x".repeat(MAX_NAME + 1));
-        for bad in
-            ["/", "/live/.flv", "/live/..flv", "/live/a/b.flv", "/live/a", "/live/a%20.flv", "/a.flv", &long]
-        {
+        for bad in [
+            "/",
+            "/live/.flv",
+            "/live/..flv",
+            "/live/a/b/c.flv",
+            "/live//b.flv",
+            "/live/a/../b.flv",
+            "/live/a",
+            "/live/a%20.flv",
+            "/a.flv",
+            &long,
+        ] {
             assert_eq!(name_of(bad), None, "{bad}");
         }
     }

@@ -22,6 +22,7 @@ use hyper::service::service_fn;
 use thiserror::Error;
 
 use self::answer::answer;
+pub(crate) use self::answer::is_name as is_publication_name;
 pub use self::config::{Authorize, Denied, OriginRequest, OriginServerConfig};
 use self::publication::Shared;
 pub use self::publication::{Feed, Publication, PublicationStats, Tap};
@@ -57,7 +58,7 @@ pub enum OriginServerError {
     },
     /// No publication may have this name.
     #[error(
-        "{0:?} is no name for a stream: at most 64 letters, digits, `-`, `_`, `.`, not beginning with a dot"
+        "{0:?} is no name for a stream: at most 64 letters, digits, `-`, `_`, `.`, not beginning with a dot, or two such with `/` between"
     )]
     Name(String),
     /// There is one of this name.

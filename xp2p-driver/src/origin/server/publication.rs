@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use async_channel::Receiver;
+use async_channel::{Receiver, Sender};
 use bytes::Bytes;
 use xp2p_proto::flv::{Demuxer, FlvError, Item, Limits, Tag};
 
@@ -51,9 +51,11 @@ pub(super) struct Shared {
     pub(super) served: AtomicU64,
     pub(super) sent: AtomicU64,
     trouble: OnceLock<FlvError>,
+    /// That a client has come or gone.
+    pub(super) changes: (Sender<()>, Receiver<()>),
     /// Closed when it shall end.
     stop: Receiver<()>,
-    stopper: async_channel::Sender<()>,
+    stopper: Sender<()>,
 }
 
 impl Shared {
@@ -66,6 +68,7 @@ impl Shared {
             served: AtomicU64::default(),
             sent: AtomicU64::default(),
             trouble: OnceLock::new(),
+            changes: async_channel::bounded(1),
             stop,
             stopper,
         }
@@ -97,6 +100,17 @@ impl Publication {
             tags: hub.tags,
             dropped: hub.dropped,
         }
+    }
+
+    /// Waits until a client has come or gone since this was waited for last. One task may wait.
+    pub async fn changed(&self) {
+        // The other end lives as long as this one.
+        let _ = self.0.changes.1.recv().await;
+    }
+
+    /// The feed has a gap: clients that come from now on wait for its next keyframe.
+    pub fn interrupt(&self) {
+        self.0.hub.interrupt();
     }
 
     /// Whether it is over.
