@@ -37,8 +37,6 @@ const WINDOW_GAIN: f64 = 2.0;
 const LOSS_YIELD: f64 = 0.8;
 /// How fast a yielded rate is taken back, per round.
 const LOSS_RECOVERY: f64 = 1.05;
-/// A sender that has paused within this time sends in bursts, and does not fill the path.
-const PAUSE_AGE: Duration = Duration::from_secs(1);
 /// Packets whose send state is kept; older ones count without a rate sample.
 const MAX_TRACKED: usize = 16 * 1024;
 
@@ -104,12 +102,6 @@ struct Live {
     cycle_at: Instant,
     batch: Option<Sent>,
     app_limited: bool,
-    /// The latest round-trip time.
-    last_rtt: Duration,
-    /// When the sender last had nothing more to send, or everything was acknowledged.
-    paused_at: Option<Instant>,
-    /// It pauses again and again: what is known of the rate is what it sends, not what the path carries.
-    bursty: bool,
 }
 
 impl Live {
@@ -136,9 +128,6 @@ impl Live {
             cycle_at: now,
             batch: None,
             app_limited: false,
-            last_rtt: Duration::ZERO,
-            paused_at: None,
-            bursty: false,
         }
     }
 
@@ -184,7 +173,7 @@ impl Live {
         }
         self.round_acked = 0;
         self.round_lost = 0;
-        if self.phase == Phase::Startup && !self.app_limited && !self.bursty {
+        if self.phase == Phase::Startup && !self.app_limited {
             let rate = self.rate().unwrap_or(0.0);
             if rate > self.full_rate * 1.25 {
                 self.full_rate = rate;
@@ -229,11 +218,6 @@ impl Live {
                     self.phase = if self.full_rounds >= 3 { Phase::Probe } else { Phase::Startup };
                 }
             }
-        }
-        if now.saturating_duration_since(self.min_rtt_at) > MIN_RTT_AGE && self.bursty {
-            // The queue of the path runs empty all the time, and there is nothing to give way for.
-            self.min_rtt = Some(self.last_rtt);
-            self.min_rtt_at = now;
         }
         if now.saturating_duration_since(self.min_rtt_at) > MIN_RTT_AGE
             && !matches!(self.phase, Phase::ProbeRtt { .. })
@@ -287,7 +271,6 @@ impl Controller for Live {
         self.delivered_at = now;
         self.round_acked += bytes;
         let rtt = now.saturating_duration_since(sent);
-        self.last_rtt = rtt;
         if self.min_rtt.is_none_or(|min| rtt <= min) {
             self.min_rtt = Some(rtt);
             self.min_rtt_at = now;
@@ -301,10 +284,6 @@ impl Controller for Live {
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, _largest: Option<u64>) {
         self.app_limited = app_limited;
-        if app_limited || in_flight == 0 {
-            self.paused_at = Some(now);
-        }
-        self.bursty = self.paused_at.is_some_and(|at| now.saturating_duration_since(at) < PAUSE_AGE);
         let Some(newest) = self.batch.take() else { return };
         // What is older than the newest acknowledged packet by a lot was lost or acknowledged.
         while self.sent.front().is_some_and(|s| s.pn + 1024 < newest.pn) {
@@ -376,7 +355,7 @@ impl Controller for Live {
             Phase::ProbeRtt { window, .. } => window,
             // A path whose rate is only known from a slow stream must still carry a keyframe at once.
             Phase::Drain | Phase::Probe => {
-                let floor = if self.app_limited || self.bursty { self.initial_window } else { least };
+                let floor = if self.app_limited { self.initial_window } else { least };
                 ((WINDOW_GAIN * bdp) as u64 + 3 * self.mtu).max(floor)
             }
         }
@@ -388,7 +367,7 @@ impl Controller for Live {
         if let (Some(rate), Some(_)) = (self.rate(), self.min_rtt) {
             let rate = rate * self.yielding;
             let mut pace = rate * self.gain();
-            if (self.phase == Phase::Startup || self.bursty && self.yielding >= 1.0)
+            if self.phase == Phase::Startup
                 && let Some(rtt) = self.min_rtt
             {
                 // No slower than the first window per round trip.
