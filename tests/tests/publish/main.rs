@@ -88,6 +88,8 @@ fn a_file_that_is_published_once_ends_and_the_server_goes_on() {
     let (mut server, _, page) = server(dir.path(), &more);
     let published: Value = serde_json::from_str(&server.line(START)).expect("JSON");
     assert_eq!(published["event"], "published");
+    let media: Value = serde_json::from_str(&server.line(START)).expect("JSON");
+    assert_eq!(media["event"], "media");
     let ended: Value = serde_json::from_str(&server.line(PATIENCE)).expect("JSON");
     assert_eq!((&ended["event"], &ended["name"]), (&"source-ended".into(), &"cam".into()));
     assert_eq!(status(&page)["published"][0]["ended"], true);
