@@ -145,7 +145,7 @@ impl<R: Runtime> Service<R> {
         Ok(())
     }
 
-    /// Answers a message of the camera ([`ServiceEvent::Message`]). Returns whether it still waited.
+    /// Answers a message of the camera ([`ServiceEvent::Message`](crate::viewer::ServiceEvent::Message)). Returns whether it still waited.
     ///
     /// # Errors
     ///
