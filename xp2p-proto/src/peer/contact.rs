@@ -10,12 +10,13 @@
 //! The address is what the server sees; it puts it there and takes away what a member has put there itself, or members could
 //! make others send to whom they like. More may follow in later versions; it is passed over.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 
 use crate::keys::{KEY_LEN, PublicKey, Ticket};
 use crate::swarm::PeerId;
+use crate::wire::{address, put_address};
 
 const VERSION: u8 = 1;
 
@@ -38,31 +39,9 @@ pub(crate) fn seen_at(contact: &Bytes, addr: Option<SocketAddr>) -> Bytes {
         return contact.clone();
     }
     if let Some(addr) = addr {
-        match addr.ip().to_canonical() {
-            IpAddr::V4(ip) => {
-                out.push(4);
-                out.extend_from_slice(&ip.octets());
-            }
-            IpAddr::V6(ip) => {
-                out.push(6);
-                out.extend_from_slice(&ip.octets());
-            }
-        }
-        out.extend_from_slice(&addr.port().to_be_bytes());
+        put_address(&mut out, SocketAddr::new(addr.ip().to_canonical(), addr.port()));
     }
     out.into()
-}
-
-/// An address as in a contact.
-fn address(bytes: &[u8]) -> Option<SocketAddr> {
-    let (kind, rest) = bytes.split_first()?;
-    let (ip, port): (IpAddr, &[u8]) = match kind {
-        4 => rest.split_first_chunk::<4>().map(|(ip, rest)| ((*ip).into(), rest))?,
-        6 => rest.split_first_chunk::<16>().map(|(ip, rest)| ((*ip).into(), rest))?,
-        _ => return None,
-    };
-    let (port, _) = port.split_first_chunk::<2>()?;
-    Some(SocketAddr::new(ip, u16::from_be_bytes(*port)))
 }
 
 impl Contact {
@@ -83,7 +62,7 @@ impl Contact {
         (PeerId::of(&key) == peer).then_some(Self {
             key,
             ticket: Ticket::from_bytes(*ticket),
-            addr: address(rest),
+            addr: address(rest).ok().map(|(_, addr)| addr),
         })
     }
 }

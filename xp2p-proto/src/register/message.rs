@@ -1,17 +1,18 @@
 //! The messages and their codec.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use nom::bytes::complete::take;
 use nom::combinator::{map_res, opt};
 use nom::multi::length_data;
-use nom::number::complete::{be_u8, be_u16, be_u32, be_u128};
+use nom::number::complete::{be_u8, be_u16, be_u32};
 use nom::{IResult, Parser};
 use thiserror::Error;
 
 use crate::info::{CAPABILITY_LEN, Capability};
 use crate::keys::{SIGNATURE_LEN, Ticket, TicketNonce};
+use crate::wire::{address, put_address};
 
 /// Longest message in bytes, its type included.
 pub const MAX_MESSAGE: usize = 1024;
@@ -203,17 +204,8 @@ impl Message {
                 out.extend_from_slice(mac);
             }
             Self::Registered(registered) => {
-                match registered.observed.ip().to_canonical() {
-                    IpAddr::V4(ip) => {
-                        out.push(4);
-                        out.extend_from_slice(&ip.octets());
-                    }
-                    IpAddr::V6(ip) => {
-                        out.push(6);
-                        out.extend_from_slice(&ip.octets());
-                    }
-                }
-                out.extend_from_slice(&registered.observed.port().to_be_bytes());
+                let observed = registered.observed;
+                put_address(&mut out, SocketAddr::new(observed.ip().to_canonical(), observed.port()));
                 out.extend_from_slice(&registered.keep_alive_ms.to_be_bytes());
                 out.extend_from_slice(&registered.max_flows.to_be_bytes());
             }
@@ -294,17 +286,6 @@ fn text<'a>(max: usize) -> impl Parser<&'a [u8], Output = String, Error = nom::e
         let text = std::str::from_utf8(bytes).ok()?;
         (text.len() <= max && !text.chars().any(char::is_control)).then(|| text.to_owned())
     })
-}
-
-fn address(input: &[u8]) -> IResult<&[u8], SocketAddr> {
-    let (input, family) = be_u8(input)?;
-    let (input, ip) = match family {
-        4 => be_u32.map(|ip| IpAddr::from(ip.to_be_bytes())).parse(input)?,
-        6 => be_u128.map(|ip| IpAddr::from(ip.to_be_bytes())).parse(input)?,
-        _ => return Err(nom::Err::Error(nom::error::make_error(input, nom::error::ErrorKind::Alt))),
-    };
-    let (input, port) = be_u16(input)?;
-    Ok((input, SocketAddr::new(ip, port)))
 }
 
 /// Reads messages that arrive in pieces.

@@ -1,7 +1,7 @@
 //! The frames and their codec.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use nom::bytes::complete::take;
 use nom::combinator::rest;
@@ -9,6 +9,7 @@ use nom::number::complete::{be_u8, be_u16, be_u32, be_u64, be_u128};
 use nom::{IResult, Parser};
 use thiserror::Error;
 
+use super::address::put_address;
 use crate::keys::Ticket;
 
 /// Bytes in front of a datagram until its flow has an id.
@@ -292,17 +293,7 @@ impl<'a> Frame<'a> {
                 out.push(OPENED);
                 out.extend_from_slice(ticket.as_bytes());
                 out.extend_from_slice(&flow.0.to_be_bytes());
-                match observed.ip() {
-                    IpAddr::V4(ip) => {
-                        out.push(4);
-                        out.extend_from_slice(&ip.octets());
-                    }
-                    IpAddr::V6(ip) => {
-                        out.push(6);
-                        out.extend_from_slice(&ip.octets());
-                    }
-                }
-                out.extend_from_slice(&observed.port().to_be_bytes());
+                put_address(out, *observed);
             }
             Self::Refused { ticket, reason } => {
                 out.push(REFUSED);

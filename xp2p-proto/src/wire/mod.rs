@@ -17,8 +17,10 @@
 //! An address is its family (4 or 6), the IP, and a 16-bit port. Frames have no length field: what does not fill
 //! its datagram exactly is refused.
 
+mod address;
 mod frame;
 
+pub(crate) use self::address::{address, put_address};
 pub use self::frame::{
     Cookie, FORWARD_HEADER_LEN, FlowId, Frame, FrameError, Kind, MAX_CARRIED, OPEN_HEADER_LEN, RefuseReason,
     forward_header, open_header,

@@ -278,10 +278,7 @@ impl<P: Payload> Member<P> {
             return;
         }
         if head.path.contains(self.config.id) {
-            self.stats.loops += 1;
-            self.avoid(from, k);
-            self.leave_parent(k);
-            self.look_for_parent(k);
+            self.leave_circle(from, k);
             return;
         }
         let revived = !lane.proven || self.now - lane.last_push > LIVE_MS;

@@ -230,6 +230,14 @@ impl<P: Payload> Member<P> {
         }
     }
 
+    /// What the parent sends has come through us: another one.
+    pub(super) fn leave_circle(&mut self, parent: PeerId, k: usize) {
+        self.stats.loops += 1;
+        self.avoid(parent, k);
+        self.leave_parent(k);
+        self.look_for_parent(k);
+    }
+
     /// Does not ask `peer` for substream `k` for a while.
     pub(super) fn avoid(&mut self, peer: PeerId, k: usize) {
         let until = self.now + BAD_MS;

@@ -38,10 +38,7 @@ impl<P: Payload> Member<P> {
         let id = self.config.id;
         let Some(lane) = self.lanes.get_mut(k).filter(|l| l.parent == Some(from)) else { return };
         if path.contains(id) || path.is_empty() {
-            self.stats.loops += 1;
-            self.avoid(from, k);
-            self.leave_parent(k);
-            self.look_for_parent(k);
+            self.leave_circle(from, k);
             return;
         }
         lane.loss = None;
