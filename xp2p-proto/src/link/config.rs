@@ -59,6 +59,10 @@ pub struct LinkConfig {
     /// its key: direct paths come a round trip sooner. Only where others may know them anyway (members of a swarm do, who have
     /// each other's tickets from the tracker). Default false.
     pub offer_early: bool,
+    /// Whether what is sent comes in bursts that a path carries with ease, such as pieces of a swarm: then a sender that pauses is
+    /// not slowed down to what it has sent, and the window is not shut to find the shortest round trip. Not for a stream that
+    /// may be faster than the path: it would keep the whole first window in flight. Default false.
+    pub bursts: bool,
     /// RTT assumed on each path before the first measurement. Three of it pass before what is lost at the beginning is sent
     /// again. RFC 9002 says 333 ms. Default 150 ms.
     pub initial_rtt: Duration,
@@ -92,6 +96,7 @@ impl LinkConfig {
             path_mtu_discovery: true,
             report_addresses: false,
             offer_early: false,
+            bursts: false,
             initial_rtt: INITIAL_RTT,
             pin_local_address: false,
         }
@@ -115,7 +120,10 @@ impl LinkConfig {
             .mtu_discovery_config(Some(mtu))
             .keep_alive_interval(Some(keep_alive))
             .datagram_receive_buffer_size(None)
-            .congestion_controller_factory(Arc::new(LiveConfig { initial_window: self.initial_window }))
+            .congestion_controller_factory(Arc::new(LiveConfig {
+                initial_window: self.initial_window,
+                bursts: self.bursts,
+            }))
             .send_observed_address_reports(self.report_addresses)
             .receive_observed_address_reports(!self.report_addresses)
             .max_concurrent_multipath_paths(MAX_PATHS)

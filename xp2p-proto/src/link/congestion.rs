@@ -37,6 +37,8 @@ const WINDOW_GAIN: f64 = 2.0;
 const LOSS_YIELD: f64 = 0.8;
 /// How fast a yielded rate is taken back, per round.
 const LOSS_RECOVERY: f64 = 1.05;
+/// A sender that has paused within this time sends in bursts, and does not fill the path.
+const PAUSE_AGE: Duration = Duration::from_secs(1);
 /// Packets whose send state is kept; older ones count without a rate sample.
 const MAX_TRACKED: usize = 16 * 1024;
 
@@ -45,11 +47,13 @@ const MAX_TRACKED: usize = 16 * 1024;
 pub(super) struct LiveConfig {
     /// Bytes in flight before the first acknowledgement.
     pub(super) initial_window: u64,
+    /// What is sent comes in bursts: see [`LinkConfig::bursts`](super::LinkConfig::bursts).
+    pub(super) bursts: bool,
 }
 
 impl ControllerFactory for LiveConfig {
     fn build(self: Arc<Self>, now: Instant, mtu: u16) -> Box<dyn Controller> {
-        Box::new(Live::new(self.initial_window, now, mtu))
+        Box::new(Live::new(&self, now, mtu))
     }
 }
 
@@ -78,6 +82,7 @@ struct Sent {
 #[derive(Debug, Clone)]
 struct Live {
     initial_window: u64,
+    bursts: bool,
     mtu: u64,
     phase: Phase,
     sent: VecDeque<Sent>,
@@ -102,12 +107,19 @@ struct Live {
     cycle_at: Instant,
     batch: Option<Sent>,
     app_limited: bool,
+    /// The latest round-trip time.
+    last_rtt: Duration,
+    /// When the sender last had nothing more to send, or everything was acknowledged.
+    paused_at: Option<Instant>,
+    /// It pauses again and again: what is known of the rate is what it sends, not what the path carries.
+    bursty: bool,
 }
 
 impl Live {
-    fn new(initial_window: u64, now: Instant, mtu: u16) -> Self {
+    fn new(config: &LiveConfig, now: Instant, mtu: u16) -> Self {
         Self {
-            initial_window,
+            initial_window: config.initial_window,
+            bursts: config.bursts,
             mtu: u64::from(mtu),
             phase: Phase::Startup,
             sent: VecDeque::new(),
@@ -128,6 +140,9 @@ impl Live {
             cycle_at: now,
             batch: None,
             app_limited: false,
+            last_rtt: Duration::ZERO,
+            paused_at: None,
+            bursty: false,
         }
     }
 
@@ -173,7 +188,7 @@ impl Live {
         }
         self.round_acked = 0;
         self.round_lost = 0;
-        if self.phase == Phase::Startup && !self.app_limited {
+        if self.phase == Phase::Startup && !self.app_limited && !self.bursty {
             let rate = self.rate().unwrap_or(0.0);
             if rate > self.full_rate * 1.25 {
                 self.full_rate = rate;
@@ -218,6 +233,11 @@ impl Live {
                     self.phase = if self.full_rounds >= 3 { Phase::Probe } else { Phase::Startup };
                 }
             }
+        }
+        if now.saturating_duration_since(self.min_rtt_at) > MIN_RTT_AGE && self.bursty {
+            // The queue of the path runs empty all the time, and there is nothing to give way for.
+            self.min_rtt = Some(self.last_rtt);
+            self.min_rtt_at = now;
         }
         if now.saturating_duration_since(self.min_rtt_at) > MIN_RTT_AGE
             && !matches!(self.phase, Phase::ProbeRtt { .. })
@@ -271,6 +291,7 @@ impl Controller for Live {
         self.delivered_at = now;
         self.round_acked += bytes;
         let rtt = now.saturating_duration_since(sent);
+        self.last_rtt = rtt;
         if self.min_rtt.is_none_or(|min| rtt <= min) {
             self.min_rtt = Some(rtt);
             self.min_rtt_at = now;
@@ -284,6 +305,11 @@ impl Controller for Live {
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, _largest: Option<u64>) {
         self.app_limited = app_limited;
+        if app_limited || in_flight == 0 {
+            self.paused_at = Some(now);
+        }
+        self.bursty =
+            self.bursts && self.paused_at.is_some_and(|at| now.saturating_duration_since(at) < PAUSE_AGE);
         let Some(newest) = self.batch.take() else { return };
         // What is older than the newest acknowledged packet by a lot was lost or acknowledged.
         while self.sent.front().is_some_and(|s| s.pn + 1024 < newest.pn) {
@@ -355,7 +381,7 @@ impl Controller for Live {
             Phase::ProbeRtt { window, .. } => window,
             // A path whose rate is only known from a slow stream must still carry a keyframe at once.
             Phase::Drain | Phase::Probe => {
-                let floor = if self.app_limited { self.initial_window } else { least };
+                let floor = if self.app_limited || self.bursty { self.initial_window } else { least };
                 ((WINDOW_GAIN * bdp) as u64 + 3 * self.mtu).max(floor)
             }
         }
@@ -367,7 +393,7 @@ impl Controller for Live {
         if let (Some(rate), Some(_)) = (self.rate(), self.min_rtt) {
             let rate = rate * self.yielding;
             let mut pace = rate * self.gain();
-            if self.phase == Phase::Startup
+            if (self.phase == Phase::Startup || self.bursty && self.yielding >= 1.0)
                 && let Some(rtt) = self.min_rtt
             {
                 // No slower than the first window per round trip.

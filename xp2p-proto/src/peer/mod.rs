@@ -135,6 +135,7 @@ impl Peer {
         // Members have many short connections: probing each for larger packets costs more bytes than these would save.
         link.path_mtu_discovery = false;
         link.offer_early = true;
+        link.bursts = true;
         link.initial_rtt = INITIAL_RTT;
         let link = Link::new(link).map_err(PeerError::Link)?;
         let mut rng = config.entropy.rng("peer");
