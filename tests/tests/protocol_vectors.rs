@@ -106,6 +106,7 @@ fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
         ("cookie", frame(&Frame::Cookie { flow, cookie: [0xaa; 16] })),
         ("cookie-echo", frame(&Frame::CookieEcho { flow, cookie: [0xaa; 16] })),
         ("unknown-flow", frame(&Frame::UnknownFlow { flow })),
+        ("knock", frame(&Frame::Knock)),
         (
             "register-hello",
             message(&Message::Hello(Hello {

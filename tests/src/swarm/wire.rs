@@ -61,6 +61,7 @@ pub(crate) fn from_tracker_len(message: &FromTracker) -> u64 {
     HEAD + match message {
         FromTracker::Welcome { candidates, .. } => 10 + candidates_len(candidates),
         FromTracker::Candidates(candidates) => candidates_len(candidates),
+        FromTracker::Meet { candidate, .. } => candidates_len(std::slice::from_ref(candidate)),
         FromTracker::Batch(batch) => batch_len(batch),
         FromTracker::Lease { .. } => 1,
         FromTracker::Fill { .. } => 2 * NUMBER,

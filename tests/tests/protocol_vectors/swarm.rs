@@ -65,12 +65,10 @@ pub(crate) fn vectors() -> Vec<(&'static str, Vec<u8>)> {
     join.encode(&mut join_bytes);
     assert_eq!(ToTracker::parse(&join_bytes.clone().into()), Ok(join));
     let peer = PeerId(0x0102_0304_0506_0708);
-    let candidates = vec![Candidate { peer, nat: NatClass::Public, origin_fed: true, contact }];
+    let candidate = Candidate { peer, nat: NatClass::Public, origin_fed: true, contact };
+    let candidates = vec![candidate.clone()];
     let welcome = FromTracker::Welcome { edge: Some(90_000), trust: Trust::Witness, candidates };
-    let mut welcome_bytes = Vec::new();
-    welcome.encode(&mut welcome_bytes);
-    let parsed = ParsedFromTracker::parse(&welcome_bytes.clone().into());
-    assert_eq!(parsed, Ok(ParsedFromTracker::Message(welcome)));
+    let meet = FromTracker::Meet { begin: false, candidate };
     vec![
         ("swarm-stream", stream().as_bytes().to_vec()),
         ("swarm-piece", piece.to_vec()),
@@ -83,6 +81,15 @@ pub(crate) fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("swarm-lost", message(&Message::Lost { lane: 3, hops: 2 })),
         ("swarm-request", message(&Message::Request { piece: 1000, slack: 850 })),
         ("swarm-join", join_bytes),
-        ("swarm-welcome", welcome_bytes),
+        ("swarm-meet", from_tracker(meet)),
+        ("swarm-welcome", from_tracker(welcome)),
     ]
+}
+
+fn from_tracker(message: FromTracker) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    message.encode(&mut bytes);
+    let parsed = ParsedFromTracker::parse(&bytes.clone().into());
+    assert_eq!(parsed, Ok(ParsedFromTracker::Message(message)));
+    bytes
 }

@@ -11,8 +11,6 @@ use crate::keys::SecretKey;
 
 /// Most candidate addresses of a peer that we look at (decision 8).
 pub const MAX_CANDIDATES: u8 = 8;
-/// Most paths of one connection: the relay and a few direct ones, of which some are being replaced.
-const MAX_PATHS: u32 = 8;
 /// Largest QUIC packet that path MTU discovery tries. With the relay header and an IPv6 header it still fits into
 /// an Ethernet frame.
 const MAX_MTU: u16 = 1_440;
@@ -63,6 +61,9 @@ pub struct LinkConfig {
     /// not slowed down to what it has sent, and the window is not shut to find the shortest round trip. Not for a stream that
     /// may be faster than the path: it would keep the whole first window in flight. Default false.
     pub bursts: bool,
+    /// Most paths of one connection: the relay and a few direct ones, of which some are being replaced. Connection ids for all of
+    /// them are exchanged at the beginning. Default 8.
+    pub max_paths: u32,
     /// RTT assumed on each path before the first measurement. Three of it pass before what is lost at the beginning is sent
     /// again. RFC 9002 says 333 ms. Default 150 ms.
     pub initial_rtt: Duration,
@@ -97,6 +98,7 @@ impl LinkConfig {
             report_addresses: false,
             offer_early: false,
             bursts: false,
+            max_paths: 8,
             initial_rtt: INITIAL_RTT,
             pin_local_address: false,
         }
@@ -126,7 +128,7 @@ impl LinkConfig {
             }))
             .send_observed_address_reports(self.report_addresses)
             .receive_observed_address_reports(!self.report_addresses)
-            .max_concurrent_multipath_paths(MAX_PATHS)
+            .max_concurrent_multipath_paths(self.max_paths)
             .default_path_max_idle_timeout(Some(idle_timeout / 2))
             .default_path_keep_alive_interval(Some(keep_alive))
             .max_remote_nat_traversal_addresses(MAX_CANDIDATES);

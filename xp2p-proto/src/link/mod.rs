@@ -332,6 +332,19 @@ impl Link {
         self.connect(now, Some(peer), to_quic(remote), alpn, self.transport.clone())
     }
 
+    /// Sends `remote` a datagram without meaning, so that a NAT in front of us lets in what comes from there: whoever is there is
+    /// about to connect to us. Nothing is sent where nobody can be.
+    pub fn knock(&mut self, remote: SocketAddr) {
+        let remote = from_quic(remote);
+        if is_probable(remote, false) {
+            let mut data = Vec::new();
+            Frame::Knock.encode(&mut data);
+            self.enqueue(None, remote, data);
+        } else {
+            self.stats.forbidden_destinations += 1;
+        }
+    }
+
     /// Connects to the server at `remote`, which must hold `peer` if that is given. Without it any key is taken, and
     /// the caller decides when it learns the key from [`LinkEvent::Connected`]. Such connections notice sooner than
     /// others that the server is gone.
@@ -616,6 +629,8 @@ impl Link {
                     self.ping_server(now, server);
                 }
             }
+            // Its way here was all that it was for.
+            Ok(Frame::Knock) => {}
             Ok(Frame::Open { .. } | Frame::CookieEcho { .. }) | Err(_) => self.stats.bad_frames += 1,
         }
     }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::batches::Checked;
-use super::contact::Contact;
 use super::neighbours::{Keep, Neighbours};
 use super::session::{Heard, Session};
 use super::tracking::Talk;
@@ -18,9 +17,7 @@ use crate::keys::PublicKey;
 use crate::link::{ConnId, Dir, LinkEvent, LostReason, PathKind};
 use crate::registration::RegistrationNews;
 use crate::swarm::codec::{Parsed, ParsedFromTracker};
-use crate::swarm::{
-    Action, Batch, Candidate, FromTracker, Message, NatClass, PeerId, Played, ToTracker, Trust,
-};
+use crate::swarm::{Action, Batch, FromTracker, Message, PeerId, Played, ToTracker, Trust};
 
 /// A tracker that has ended the conversation is asked again after this long.
 const TALK_PAUSE: Duration = Duration::from_secs(2);
@@ -91,39 +88,6 @@ impl Peer {
     }
 
     // ----- Others.
-
-    pub(super) fn connect(&mut self, now: Instant, candidate: &Candidate) {
-        let peer = candidate.peer;
-        if let Some(session) = self.neighbours.of(peer) {
-            session.nat = candidate.nat;
-            session.wanted = true;
-            if session.up {
-                let (conn, nat) = (session.conn, session.nat);
-                let rtt = self.link.rtt(conn).unwrap_or_default();
-                self.member.peer_connected(now, peer, nat, rtt);
-            }
-            return;
-        }
-        let contact = Contact::parse(&candidate.contact, peer).filter(|_| !self.neighbours.is_banned(peer));
-        let servers = &self.config.server.addrs;
-        let conn = contact.filter(|_| !self.closing).and_then(|contact| {
-            let addr = contact.addr.filter(|_| candidate.nat == NatClass::Public);
-            let direct =
-                addr.and_then(|addr| self.link.connect_direct(now, contact.key, addr, PEER_ALPN).ok());
-            direct.or_else(|| {
-                self.link.connect_relayed(now, contact.key, contact.ticket, servers, PEER_ALPN).ok()
-            })
-        });
-        let Some(conn) = conn else {
-            self.member.connect_failed(now, peer);
-            return;
-        };
-        self.stats.connects += 1;
-        let mut session = Session::new(conn, peer, true, self.config.stream, now);
-        session.nat = candidate.nat;
-        session.wanted = true;
-        self.neighbours.insert(session);
-    }
 
     /// Ends a connection of ours; the scheduler is told.
     pub(super) fn end(&mut self, now: Instant, conn: ConnId, code: u32, reason: &str) {
@@ -242,6 +206,10 @@ impl Peer {
         }
         let peer = PeerId::of(&key);
         let mut session = Session::new(conn, peer, false, self.config.stream, now);
+        if let Some((candidate, wanted)) = self.meetings.arrived(peer) {
+            session.nat = candidate.nat;
+            session.wanted = wanted;
+        }
         if alpn.as_ref() != PEER_ALPN || peer == self.id || self.neighbours.is_banned(peer) {
             self.link.close(now, conn, CLOSE_MISBEHAVED, "not wanted");
             return;
@@ -260,7 +228,7 @@ impl Peer {
                 self.end(now, old, CLOSE_TWICE, "there is another connection");
             } else if let Some(old) = self.neighbours.remove(old) {
                 session.nat = old.nat;
-                session.wanted = old.wanted;
+                session.wanted |= old.wanted;
                 self.stats.paths = self.stats.paths + self.link.totals(old.conn);
                 self.link.close(now, old.conn, CLOSE_TWICE, "there is another connection");
             }
@@ -448,6 +416,9 @@ impl Peer {
                 self.talk_after = Some(now + REFUSED_PAUSE);
             }
             Said::Message(bytes) => match ParsedFromTracker::parse(&bytes) {
+                Ok(ParsedFromTracker::Message(FromTracker::Meet { begin, candidate })) => {
+                    self.meet(now, begin, candidate);
+                }
                 Ok(ParsedFromTracker::Message(message)) => self.member.handle_tracker(now, message),
                 Ok(ParsedFromTracker::Batch(raw)) => match self.batches.check(now, &raw) {
                     Checked::New(batch) => self.tracker_batch(now, batch),

@@ -5,10 +5,10 @@
 //! | version, 1 | 1 |
 //! | public key | 32 |
 //! | ticket at the server of the tracker | 16 |
-//! | of a member that anyone can reach: 4 or 6, address, port | 1 + 4 or 16 + 2 |
+//! | where the server sees it: 4 or 6, address, port | 1 + 4 or 16 + 2 |
 //!
-//! The address is what the server sees; it puts it there and takes away what a member has put there itself, or members could
-//! make others send to whom they like. More may follow in later versions; it is passed over.
+//! The server puts the address there and takes away what a member has put there itself, or members could make others send to
+//! whom they like. More may follow in later versions; it is passed over.
 
 use std::net::SocketAddr;
 
@@ -25,7 +25,7 @@ const VERSION: u8 = 1;
 pub(super) struct Contact {
     pub(super) key: PublicKey,
     pub(super) ticket: Ticket,
-    /// Where it can be reached without any help.
+    /// Where the server sees it.
     pub(super) addr: Option<SocketAddr>,
 }
 
@@ -33,14 +33,12 @@ pub(super) struct Contact {
 const BASE: usize = 1 + KEY_LEN + Ticket::LEN;
 
 /// The contact that a member has told a server, with nothing in it of where it is but what the server knows of that.
-pub(crate) fn seen_at(contact: &Bytes, addr: Option<SocketAddr>) -> Bytes {
+pub(crate) fn seen_at(contact: &Bytes, addr: SocketAddr) -> Bytes {
     let mut out = contact.slice(..contact.len().min(BASE)).to_vec();
     if out.len() < BASE {
         return contact.clone();
     }
-    if let Some(addr) = addr {
-        put_address(&mut out, SocketAddr::new(addr.ip().to_canonical(), addr.port()));
-    }
+    put_address(&mut out, SocketAddr::new(addr.ip().to_canonical(), addr.port()));
     out.into()
 }
 
@@ -89,13 +87,14 @@ mod tests {
         let key = SecretKey::from_bytes([1; 32]).public();
         let bytes = Contact { key, ticket: Ticket::from_bytes([7; 16]), addr: None }.encode();
         let parse = |bytes: &Bytes| Contact::parse(bytes, PeerId::of(&key)).and_then(|c| c.addr);
-        for addr in ["192.0.2.7:99", "[2001:db8::7]:99"].map(|a| a.parse().ok()) {
+        let other: SocketAddr = "198.51.100.1:7".parse().unwrap();
+        for addr in ["192.0.2.7:99", "[2001:db8::7]:99"].map(|a| a.parse().unwrap()) {
             let seen = seen_at(&bytes, addr);
-            assert_eq!(parse(&seen), addr);
-            assert_eq!(parse(&seen_at(&seen, None)), None, "what a member says itself is taken away");
+            assert_eq!(parse(&seen), Some(addr));
+            assert_eq!(parse(&seen_at(&seen, other)), Some(other), "what a member says itself is taken away");
             (BASE..seen.len()).for_each(|len| assert_eq!(parse(&seen.slice(..len)), None));
         }
         let short = Bytes::from_static(b"short");
-        assert_eq!(seen_at(&short, "192.0.2.7:99".parse().ok()), short);
+        assert_eq!(seen_at(&short, other), short);
     }
 }

@@ -5,13 +5,13 @@
 //!
 //! * `config`, `event`: what goes in, what comes out.
 //! * `filled`: pieces that the server fills in. `tracking`: the stream to the tracker. `contact`: how others reach us.
-//! * `outflow`: when a piece has left. `session`: one connection to another member. `neighbours`: all of them. `carrier`: what the scheduler and they say to each
-//!   other.
+//! * `meeting`: how two members reach each other. `session`: one connection to another member. `neighbours`: all of them.
+//! * `carrier`: what the scheduler and they say to each other. `outflow`: when a piece has left.
 //! * `batches`: digests, checked. `origin`: its tags, on their way to pieces. `player`: what is shown.
 //! * `wire`: the bytes of all this. `misconduct`: what simulations make of it.
 //!
-//! The way to another member begins through the server, as that of a viewer to a camera. Nothing but the handshake goes that
-//! way: the scheduler hears of the other side only once there is a direct path, and the connection ends when there is none any
+//! The way to another member begins where the server sees it or, if that is of no use, through the server, as that of a viewer to
+//! a camera. Nothing but the handshake goes that way: the scheduler hears of the other side only once there is a direct path, and the connection ends when there is none any
 //! more.
 
 mod batches;
@@ -20,6 +20,7 @@ mod config;
 pub(crate) mod contact;
 mod event;
 mod filled;
+mod meeting;
 #[cfg(feature = "sim")]
 mod misconduct;
 mod neighbours;
@@ -46,6 +47,7 @@ pub use self::misconduct::Misconduct;
 use self::batches::Batches;
 use self::contact::Contact;
 use self::filled::Filled;
+use self::meeting::Meetings;
 use self::neighbours::{MAX_CONNECTIONS, Neighbours};
 use self::origin::Origin;
 use self::outflow::Outflow;
@@ -86,6 +88,8 @@ const MAX_STREAMS: u32 = 33;
 /// up a direct path costs three of it, a newcomer has 800 ms in all, and few round trips are so long that what was not lost is
 /// sent again.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
+/// Paths to another member: one through the server, one that works, and some that are tried.
+const MAX_PATHS: u32 = 4;
 /// A neighbour that is not heard of for so long is lost, whatever the scheduler thinks.
 const IDLE: Duration = Duration::from_secs(8);
 
@@ -103,6 +107,7 @@ pub struct Peer {
     talk_after: Option<Instant>,
     member: Member<Bytes>,
     neighbours: Neighbours,
+    meetings: Meetings,
     outflow: Outflow,
     batches: Batches,
     origin: Origin,
@@ -136,6 +141,7 @@ impl Peer {
         link.path_mtu_discovery = false;
         link.offer_early = true;
         link.bursts = true;
+        link.max_paths = MAX_PATHS;
         link.initial_rtt = INITIAL_RTT;
         let link = Link::new(link).map_err(PeerError::Link)?;
         let mut rng = config.entropy.rng("peer");
@@ -163,6 +169,7 @@ impl Peer {
             talk_after: None,
             member: Member::new(member, now),
             neighbours: Neighbours::default(),
+            meetings: Meetings::default(),
             outflow: Outflow::new(config.uplink),
             batches: Batches::new(config.stream, config.signers.clone()),
             origin: Origin::new(config.tracks),
@@ -241,6 +248,7 @@ impl Peer {
 
     /// Tells what its network lets others do, once that is known, or again later.
     pub fn set_nat(&mut self, now: Instant, nat: NatClass) {
+        self.config.nat = nat;
         self.member.set_nat(now, nat);
         if self.talk.is_some() {
             // The tracker learns it when the member joins, which it may do again.
@@ -349,7 +357,7 @@ impl Peer {
             }
             while let Some(candidate) = self.neighbours.next_waiting(now) {
                 idle = false;
-                self.connect(now, &candidate);
+                self.connect(now, candidate);
             }
             while let Some(action) = self.member.poll_action() {
                 idle = false;
@@ -392,9 +400,11 @@ impl Machine for Peer {
         for conn in self.neighbours.late(now) {
             self.end(now, conn, CLOSE_NO_PATH, "no direct path");
         }
+        self.check_meetings(now);
         if !self.closing && self.next_check <= now {
             self.next_check = now + CHECK;
             self.check_round_trips();
+            self.meetings.forget_knocks();
         }
         if self.talk_after.is_some_and(|at| at <= now) {
             self.talk_after = None;
@@ -419,6 +429,7 @@ impl Machine for Peer {
             self.player.next(),
             self.registration.next(self.closing),
             self.neighbours.next(),
+            self.next_meeting(),
             self.outflow.next(),
             self.talk_after,
             (!self.closing).then_some(self.next_check),

@@ -13,6 +13,10 @@ use crate::swarm::{PeerId, PieceNo};
 /// What the uplink carries in this time may be unacknowledged: a long round trip, and the delay of an acknowledgement.
 const AHEAD: Duration = Duration::from_millis(300);
 
+/// What a piece takes of the uplink besides its content: the heads of its packets, and acknowledgements and messages that go out
+/// at the same time. Too little, and a queue stands at the bottleneck.
+const OVERHEAD: f64 = 1.12;
+
 /// Pieces that QUIC has.
 #[derive(Debug)]
 pub(super) struct Outflow {
@@ -41,7 +45,7 @@ impl Outflow {
 
     /// A piece is handed over.
     pub(super) fn sent(&mut self, now: Instant, to: PeerId, no: PieceNo, len: usize) {
-        let takes = Duration::from_secs_f64(len as f64 / self.rate as f64);
+        let takes = Duration::from_secs_f64(OVERHEAD * len as f64 / self.rate as f64);
         let left = self.free_at.map_or(now, |at| at.max(now)) + takes;
         self.free_at = Some(left);
         self.leaving.push_back((left, to, no, len));
@@ -104,7 +108,7 @@ mod tests {
 
     #[test]
     fn pieces_leave_one_after_the_other_at_the_rate_of_the_uplink() {
-        let (mut out, t) = (Outflow::new(800_000), start());
+        let (mut out, t) = (Outflow::new(896_000), start());
         let ms = Duration::from_millis;
         out.sent(t, A, 1, 1000);
         out.sent(t, B, 1, 1000);

@@ -10,7 +10,7 @@ use super::wire::{CONTROL, FrameReader, MAX_CONTROL, MAX_PIECE_STREAM, PIECE, fr
 use crate::link::stream::{ReadEnd, WriteEnd, end, read, stop, write};
 use crate::link::{ConnId, Dir, Link, StreamId as QuicStream};
 use crate::swarm::codec::{Parsed, piece_head};
-use crate::swarm::{Message, NatClass, PeerId, PieceHead, PieceNo, StreamId};
+use crate::swarm::{Candidate, Message, NatClass, PeerId, PieceHead, PieceNo, StreamId};
 
 /// Most bytes of messages that wait: more than all digest batches that a neighbour may ask for at once.
 const MAX_QUEUED: usize = 256 * 1024;
@@ -63,6 +63,8 @@ pub(super) struct Session {
     pub(super) handshaking: bool,
     /// The scheduler waits to hear what became of it.
     pub(super) wanted: bool,
+    /// It was begun at the address that the tracker told; if that is of no use, there is a way through the server.
+    pub(super) fallback: Option<Candidate>,
     pub(super) began: Instant,
     /// A direct path works: the scheduler knows of it.
     pub(super) up: bool,
@@ -89,6 +91,7 @@ impl Session {
             outgoing,
             handshaking: outgoing,
             wanted: false,
+            fallback: None,
             began: now,
             up: false,
             heard: false,

@@ -24,9 +24,7 @@ use crate::link::{ConnId, Link, LinkEvent, StreamId as QuicStream};
 use crate::peer::contact::seen_at;
 use crate::peer::wire::{FrameReader, Hello, MAX_SIGNERS, MAX_TO_TRACKER, Refusal, Said, Terms};
 use crate::swarm::constants::MAX_BATCHES;
-use crate::swarm::{
-    Batch, FromTracker, NatClass, PeerId, PieceNo, StreamId, ToTracker, Tracker, TrackerConfig, Trust,
-};
+use crate::swarm::{Batch, FromTracker, PeerId, PieceNo, StreamId, ToTracker, Tracker, TrackerConfig, Trust};
 
 /// How often trackers are given the time.
 const TICK: Duration = Duration::from_millis(100);
@@ -370,9 +368,8 @@ impl Tracking {
             }
             let Ok(mut message) = ToTracker::parse(&frame) else { return Verdict::Misbehaved };
             let Some(addr) = link.remote_address(conn) else { return Verdict::Over };
-            if let ToTracker::Join { nat, contact, .. } = &mut message {
-                // Whoever anyone can reach is reached without us: two round trips sooner.
-                *contact = seen_at(contact, Some(addr).filter(|_| *nat == NatClass::Public));
+            if let ToTracker::Join { contact, .. } = &mut message {
+                *contact = seen_at(contact, addr);
             }
             if let Some(swarm) = self.swarms.get_mut(&stream) {
                 swarm.tracker.handle(now, id, region(addr), message);

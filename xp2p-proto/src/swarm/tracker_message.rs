@@ -33,6 +33,12 @@ impl NatClass {
         )
     }
 
+    /// Whether a member behind such a network has to begin the connection to `other`: nobody can know the address that it will
+    /// have there before it has sent something.
+    pub fn must_begin(self, other: Self) -> bool {
+        self == Self::Symmetric && other != Self::Symmetric
+    }
+
     /// Whether others can reach it easily.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Public | Self::Cone)
@@ -148,8 +154,15 @@ pub enum FromTracker {
         /// Whom to connect to.
         candidates: Vec<Candidate>,
     },
-    /// Answers [`ToTracker::More`], and introduces a newcomer.
+    /// Answers [`ToTracker::More`].
     Candidates(Vec<Candidate>),
+    /// Another member has just been told of this one: both do at the same time what it takes to reach each other.
+    Meet {
+        /// Whether this one is to connect to the other. Else it opens its network for it.
+        begin: bool,
+        /// The other one.
+        candidate: Candidate,
+    },
     /// Answers [`ToTracker::Rescue`].
     Lease {
         /// Whether the origin may be opened.
@@ -185,4 +198,22 @@ pub enum Trust {
     Witness,
     /// Nobody signs: what two members in different networks read alike counts.
     Quorum,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exactly_one_of_a_pair_that_can_meet_begins() {
+        use NatClass::{Cone, Public, Restricted, Symmetric, Unknown};
+        for asker in [Public, Cone, Restricted, Symmetric, Unknown] {
+            for asked in [Public, Cone, Restricted, Symmetric, Unknown] {
+                // The one that asks begins unless the other one must.
+                let begins = asked.must_begin(asker);
+                assert_eq!(begins, asked == Symmetric && asker != Symmetric);
+                assert!(!(asker.must_begin(asked) && begins), "{asker:?} {asked:?}");
+            }
+        }
+    }
 }

@@ -26,6 +26,7 @@ const REFUSED: u8 = 7;
 const COOKIE: u8 = 8;
 const COOKIE_ECHO: u8 = 9;
 const UNKNOWN_FLOW: u8 = 10;
+const KNOCK: u8 = 11;
 
 /// What a datagram is, by its first byte (RFC 9443).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,6 +182,8 @@ pub enum Frame<'a> {
         /// The flow.
         flow: FlowId,
     },
+    /// Means nothing to whom it reaches: it lets a NAT in front of its sender expect an answer from there.
+    Knock,
 }
 
 /// Why a datagram is no frame.
@@ -265,6 +268,7 @@ impl<'a> Frame<'a> {
                 let (tail, flow) = flow(body).map_err(truncated)?;
                 (tail, Self::UnknownFlow { flow })
             }
+            KNOCK => (body, Self::Knock),
             found => return Err(FrameError::Type { found }),
         };
         if !tail.is_empty() {
@@ -314,6 +318,7 @@ impl<'a> Frame<'a> {
                 out.push(UNKNOWN_FLOW);
                 out.extend_from_slice(&flow.0.to_be_bytes());
             }
+            Self::Knock => out.push(KNOCK),
         }
     }
 }
@@ -382,6 +387,7 @@ mod tests {
             Frame::Cookie { flow, cookie: [0xaa; 16] },
             Frame::CookieEcho { flow, cookie: [0xbb; 16] },
             Frame::UnknownFlow { flow },
+            Frame::Knock,
         ]
     }
 
@@ -434,7 +440,7 @@ mod tests {
                 64..=127 | 192..=255 => Kind::Quic,
             };
             assert_eq!(Kind::of(first), expected, "{first}");
-            if !(4..=10).contains(&first) {
+            if !(4..=11).contains(&first) {
                 let bytes = [first; 64];
                 assert_eq!(Frame::parse(&bytes), Err(FrameError::Type { found: first }));
             }
@@ -457,7 +463,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_parses_prints_the_same(bytes in proptest::collection::vec(any::<u8>(), 0..64), kind in 4u8..=10) {
+        fn what_parses_prints_the_same(bytes in proptest::collection::vec(any::<u8>(), 0..64), kind in 4u8..=11) {
             let mut bytes = bytes;
             if let Some(first) = bytes.first_mut() {
                 *first = kind;

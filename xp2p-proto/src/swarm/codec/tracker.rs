@@ -25,8 +25,9 @@
 //! | 8 | ping | - |
 //! | 9 | excluded | - |
 //! | 10 | fill | first piece (varint), the one after the last (varint) |
+//! | 11 | meet | begin (1), a candidate |
 //!
-//! Candidates are their number (1), then of each: peer (8), network (1), origin-fed (1), contact (length varint, bytes).
+//! Candidates are their number (1), then each: peer (8), network (1), origin-fed (1), contact (length varint, bytes).
 
 use bytes::Bytes;
 
@@ -49,6 +50,9 @@ pub enum ParsedFromTracker {
     /// slice of the input.
     Batch(Bytes),
 }
+
+/// [`FromTracker::Meet`].
+const MEET: u8 = 11;
 
 /// The type of both messages about pieces to be filled in.
 const FILL: u8 = 10;
@@ -124,6 +128,10 @@ impl FromTracker {
                 }
                 out.push(trust_byte(*trust));
                 put_candidates(out, candidates);
+            }
+            Self::Meet { begin, candidate } => {
+                out.extend_from_slice(&[MEET, u8::from(*begin)]);
+                put_candidate(out, candidate);
             }
             Self::Candidates(candidates) => {
                 out.push(2);
@@ -219,6 +227,10 @@ fn from_tracker<'a>(whole: &Bytes, input: &'a [u8]) -> Field<'a, FromTracker> {
         8 => Ok((rest, FromTracker::Ping)),
         9 => Ok((rest, FromTracker::Excluded)),
         FILL => range(rest).map(|(rest, (from, to))| (rest, FromTracker::Fill { from, to })),
+        MEET => {
+            let (rest, begin) = flag("who begins", rest)?;
+            candidate(whole, rest).map(|(rest, candidate)| (rest, FromTracker::Meet { begin, candidate }))
+        }
         found => refuse(input, CodecReason::Type(found)),
     }
 }
@@ -238,11 +250,13 @@ fn contact<'a>(whole: &Bytes, input: &'a [u8]) -> Field<'a, Bytes> {
 fn put_candidates(out: &mut Vec<u8>, candidates: &[Candidate]) {
     // Too many become 255, which is above the limit.
     out.push(u8::try_from(candidates.len()).unwrap_or(u8::MAX));
-    for candidate in candidates {
-        out.extend_from_slice(&candidate.peer.0.to_be_bytes());
-        out.extend_from_slice(&[nat_byte(candidate.nat), u8::from(candidate.origin_fed)]);
-        put_bytes(out, &candidate.contact);
-    }
+    candidates.iter().for_each(|candidate| put_candidate(out, candidate));
+}
+
+fn put_candidate(out: &mut Vec<u8>, candidate: &Candidate) {
+    out.extend_from_slice(&candidate.peer.0.to_be_bytes());
+    out.extend_from_slice(&[nat_byte(candidate.nat), u8::from(candidate.origin_fed)]);
+    put_bytes(out, &candidate.contact);
 }
 
 fn candidates<'a>(whole: &Bytes, input: &'a [u8]) -> Field<'a, Vec<Candidate>> {
@@ -253,14 +267,19 @@ fn candidates<'a>(whole: &Bytes, input: &'a [u8]) -> Field<'a, Vec<Candidate>> {
     }
     let mut candidates = Vec::with_capacity(count.into());
     for _ in 0..count {
-        let (after, peer) = long(rest)?;
-        let (after, nat) = nat(after)?;
-        let (after, origin_fed) = flag("origin-fed", after)?;
-        let (after, contact) = contact(whole, after)?;
-        candidates.push(Candidate { peer: PeerId(peer), nat, origin_fed, contact });
+        let (after, candidate) = candidate(whole, rest)?;
+        candidates.push(candidate);
         rest = after;
     }
     Ok((rest, candidates))
+}
+
+fn candidate<'a>(whole: &Bytes, input: &'a [u8]) -> Field<'a, Candidate> {
+    let (rest, peer) = long(input)?;
+    let (rest, nat) = nat(rest)?;
+    let (rest, origin_fed) = flag("origin-fed", rest)?;
+    let (rest, contact) = contact(whole, rest)?;
+    Ok((rest, Candidate { peer: PeerId(peer), nat, origin_fed, contact }))
 }
 
 const fn nat_byte(nat: NatClass) -> u8 {
@@ -375,15 +394,21 @@ mod tests {
     }
 
     fn any_from_tracker() -> impl Strategy<Value = FromTracker> {
-        let candidate = (any::<u64>(), any_nat(), any::<bool>(), any_contact()).prop_map(
-            |(peer, nat, origin_fed, contact)| Candidate { peer: PeerId(peer), nat, origin_fed, contact },
-        );
-        let candidates = prop::collection::vec(candidate, 0..=4).boxed();
+        let candidate = (any::<u64>(), any_nat(), any::<bool>(), any_contact())
+            .prop_map(|(peer, nat, origin_fed, contact)| Candidate {
+                peer: PeerId(peer),
+                nat,
+                origin_fed,
+                contact,
+            })
+            .boxed();
+        let candidates = prop::collection::vec(candidate.clone(), 0..=4).boxed();
         let trust = prop_oneof![Just(Trust::Source), Just(Trust::Witness), Just(Trust::Quorum)];
         prop_oneof![
             (prop::option::of(0..=MAX_VARINT), trust, candidates.clone())
                 .prop_map(|(edge, trust, candidates)| FromTracker::Welcome { edge, trust, candidates }),
             candidates.prop_map(FromTracker::Candidates),
+            (any::<bool>(), candidate).prop_map(|(begin, candidate)| FromTracker::Meet { begin, candidate }),
             any::<bool>().prop_map(|granted| FromTracker::Lease { granted }),
             Just(FromTracker::Elect),
             Just(FromTracker::Demote),

@@ -1,19 +1,25 @@
 //! Whom a member is told of.
 
 use super::Tracker;
+use super::roll::Record;
 use crate::swarm::constants::{CANDIDATES, CANDIDATES_PER_LANE, FOREIGN_REJECT_PERCENT, LANES, SAMPLE};
-use crate::swarm::{Candidate, PeerId};
+use crate::swarm::{Candidate, FromTracker, NatClass, PeerId};
 
 /// A newcomer with so many slots is led to the pullers: it can carry others.
 const STRONG_SLOTS: u8 = 4;
 /// What another region costs a candidate, in steps of depth.
 const FOREIGN_STEPS: u32 = 2;
 
+fn candidate(peer: PeerId, record: &Record) -> Candidate {
+    Candidate { peer, nat: record.nat, origin_fed: record.origin_open, contact: record.contact.clone() }
+}
+
 impl Tracker {
     /// Members for `peer` to connect to; the bits of `lanes` are substreams that it has no parent for.
     pub(super) fn candidates(&mut self, peer: PeerId, lanes: u8) -> Vec<Candidate> {
         let Some(asker) = self.roll.get(peer) else { return Vec::new() };
         let (nat, region, slots) = (asker.nat, asker.region, asker.slots);
+        let asker = candidate(peer, asker);
         let sample = self.sample(peer, |r| r.nat.reaches(nat));
         let mut chosen: Vec<PeerId> = Vec::new();
         for k in (0..LANES).filter(|k| lanes >> k & 1 == 1) {
@@ -68,17 +74,18 @@ impl Tracker {
             }
         }
         chosen.truncate(CANDIDATES);
+        let chosen: Vec<Candidate> =
+            chosen.into_iter().filter_map(|p| self.roll.get(p).map(|r| candidate(p, r))).collect();
+        // Whom everybody reaches has nothing to do for it.
+        for met in chosen.iter().filter(|c| c.nat != NatClass::Public) {
+            let begin = met.nat.must_begin(nat);
+            self.tell(met.peer, FromTracker::Meet { begin, candidate: asker.clone() });
+        }
         chosen
-            .into_iter()
-            .filter_map(|p| {
-                let r = self.roll.get(p)?;
-                Some(Candidate { peer: p, nat: r.nat, origin_fed: r.origin_open, contact: r.contact.clone() })
-            })
-            .collect()
     }
 
     /// Some members by chance, each at most once.
-    fn sample(&mut self, but: PeerId, fits: impl Fn(&super::roll::Record) -> bool) -> Vec<PeerId> {
+    fn sample(&mut self, but: PeerId, fits: impl Fn(&Record) -> bool) -> Vec<PeerId> {
         let count = self.roll.len();
         let mut sample = Vec::with_capacity(SAMPLE.min(count));
         if count <= SAMPLE {
