@@ -60,10 +60,13 @@ pub const RATE_SLACK_MS: i64 = 100;
 pub const START_AGE_MS: i64 = 1_000;
 /// When a newcomer that cannot play yet goes to the origin, in ms after joining.
 pub const START_PATIENCE_MS: i64 = 800;
+/// When it does so if most of what it takes to begin is here, in ms after joining: the origin would not be quicker then.
+pub const NEARLY_PATIENCE_MS: i64 = 1_000;
 
 // Neighbours.
 
-/// How often a member tells its neighbours its status. At 1 s their maps are stale and pulls go wrong.
+/// How often a member tells its status to those that it feeds or is fed by, in ms, and half as often to its other neighbours. At 1 s
+/// for all of them their maps are stale and pulls go wrong; of 17 neighbours five matter that much.
 pub const STATUS_INTERVAL_MS: i64 = 500;
 /// How soon after the last one there may be another, in ms, when a source was found after a failure.
 pub const MIN_STATUS_INTERVAL_MS: i64 = 100;
@@ -119,10 +122,15 @@ pub const EVICT_GRACE_MS: i64 = 3_000;
 pub const SLOT_SHARE: f64 = 0.75;
 /// What a piece costs beyond its bytes.
 pub const OVERHEAD: f64 = 1.05;
+/// The same part of a member that reads the origin for others, and of what it believes no more: everybody asks it, for places
+/// and for single pieces, and whatever waits here comes as much later everywhere below. At 0.75 pieces waited 400 ms.
+pub const PULLER_SLOT_SHARE: f64 = 0.5;
 /// Most children of one member.
 pub const MAX_SLOTS: i32 = 90;
 /// Above this backlog, in ms, a member has too many children.
 pub const BACKLOG_HIGH_MS: i64 = 700;
+/// Such a member already above this one.
+pub const PULLER_BACKLOG_MS: i64 = 150;
 /// For how many looks in a row.
 pub const BACKLOG_TICKS: u32 = 8;
 /// Below this backlog, in ms, it may take more.

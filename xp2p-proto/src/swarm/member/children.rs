@@ -5,8 +5,8 @@ use super::parents::outranks;
 use super::uplink::Queued;
 use super::{Action, EvictWay, Member};
 use crate::swarm::constants::{
-    BACKLOG_HIGH_MS, BACKLOG_LOW_MS, BACKLOG_TICKS, EVICT_GRACE_MS, LANES, MAX_SLOTS, OVERHEAD, PUSH_DUE_MS,
-    SLOT_INTERVAL_MS, SLOT_SHARE, SLOT_STRETCH,
+    BACKLOG_HIGH_MS, BACKLOG_LOW_MS, BACKLOG_TICKS, EVICT_GRACE_MS, LANES, MAX_SLOTS, OVERHEAD,
+    PULLER_BACKLOG_MS, PULLER_SLOT_SHARE, PUSH_DUE_MS, SLOT_INTERVAL_MS, SLOT_SHARE, SLOT_STRETCH,
 };
 use crate::swarm::{Message, NatClass, Payload, PeerId, PieceNo};
 
@@ -22,7 +22,8 @@ impl<P: Payload> Member<P> {
             return 0;
         }
         let each = self.rate * OVERHEAD / LANES as f64;
-        let slots = self.uplink.usable() as f64 * SLOT_SHARE / each.max(1.0);
+        let share = if self.origin.is_permanent() { PULLER_SLOT_SHARE } else { SLOT_SHARE };
+        let slots = self.uplink.usable() as f64 * share / each.max(1.0);
         // Rounded: at two or three children, always rounding down would waste a fifth of all uplinks.
         ((slots + 0.5) as i32).clamp(0, MAX_SLOTS)
     }
@@ -95,12 +96,16 @@ impl<P: Payload> Member<P> {
             .shelf
             .from(first)
             .filter(|s| s.info.lane() == k && s.is_here() && s.confirmed)
-            .map(|s| (s.info.no, usize::from(s.info.len)))
+            .map(|s| s.info)
             .take(MAX_CATCH_UP)
             .collect();
-        for (no, len) in behind {
-            if self.neighbours.get(peer).is_some_and(|n| !n.have.has(no)) {
-                self.uplink.push(Queued { to: peer, no, lane: k as u8, len, due: self.now, pushed: true });
+        // It plays them one after the other, and others wait for pieces that they need at once.
+        let begin = behind.first().map_or(0, |info| info.time);
+        for info in behind {
+            if self.neighbours.get(peer).is_some_and(|n| !n.have.has(info.no)) {
+                let later = info.time.saturating_sub(begin).min(PUSH_DUE_MS as u64) as i64;
+                let (len, due) = (usize::from(info.len), self.now + later);
+                self.uplink.push(Queued { to: peer, no: info.no, lane: k as u8, len, due, pushed: true });
             }
         }
     }
@@ -199,7 +204,8 @@ impl<P: Payload> Member<P> {
 
     /// Too much waits for too long: fewer children.
     pub(super) fn check_overload(&mut self) {
-        if self.uplink.backlog_ms() <= BACKLOG_HIGH_MS {
+        let high = if self.origin.is_permanent() { PULLER_BACKLOG_MS } else { BACKLOG_HIGH_MS };
+        if self.uplink.backlog_ms() <= high {
             self.overloaded = 0;
             return;
         }
@@ -214,7 +220,8 @@ impl<P: Payload> Member<P> {
     /// Lets slots grow back, and beyond the estimate while others ask in vain.
     pub(super) fn adjust_slots(&mut self) {
         let base = self.base_slots();
-        let stretched = (f64::from(base) * SLOT_STRETCH) as i32;
+        let stretch = if self.origin.is_permanent() { 1.0 } else { SLOT_STRETCH };
+        let stretched = (f64::from(base) * stretch) as i32;
         let calm = self.uplink.backlog_ms() < BACKLOG_LOW_MS;
         let asked = self.refused.is_some_and(|at| self.now - at <= SLOT_INTERVAL_MS);
         let step = 1 + self.slots / 16;

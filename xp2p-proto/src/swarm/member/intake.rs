@@ -190,9 +190,8 @@ impl<P: Payload> Member<P> {
         neighbour.useful = self.now;
         neighbour.have.insert(head.no);
         if let Some(slot) = self.shelf.get_mut(head.no)
-            && slot.asked.is_some_and(|a| a.peer == from)
+            && slot.asks.answered(from)
         {
-            slot.asked = None;
             neighbour.asked = neighbour.asked.saturating_sub(1);
         }
         if self.shelf.get(head.no).is_some_and(|s| s.confirmed) {
@@ -255,15 +254,18 @@ impl<P: Payload> Member<P> {
         self.note_push(from, &head, &info);
         self.note_arrival(&info);
         // Whoever else was asked need not send it.
-        if let Some(ask) = self.shelf.get_mut(head.no).and_then(|s| s.asked.take()) {
-            self.answered(ask.peer);
-            self.send(ask.peer, Message::Cancel { piece: head.no });
+        for peer in self.take_asks(head.no) {
+            self.answered(peer);
+            self.send(peer, Message::Cancel { piece: head.no });
         }
         if !head.pushed {
             self.lanes[info.lane()].pulled += 1; // below LANES
         }
         self.shelf.put(head.no, payload, head.path);
         self.offer(head.no);
+        if !self.playout.has_begun() {
+            self.repair();
+        }
     }
 
     /// Takes note of a pushed piece for its substream.
@@ -310,15 +312,15 @@ impl<P: Payload> Member<P> {
             self.status_soon();
             self.ask_fill(info.no);
         }
-        let ask = self.shelf.get_mut(info.no).and_then(|s| s.asked.take());
+        let asked = self.take_asks(info.no);
         if !self.shelf.put_origin(info, payload) {
             return;
         }
         let k = info.lane();
         let mut tell = Vec::new();
-        if let Some(ask) = ask {
-            self.answered(ask.peer);
-            tell.push(ask.peer);
+        for peer in asked {
+            self.answered(peer);
+            tell.push(peer);
         }
         if let Some(parent) = self.lanes[k].parent // below LANES
             && !tell.contains(&parent)
@@ -340,6 +342,11 @@ impl<P: Payload> Member<P> {
             self.offer(info.no);
         }
         self.advance_playout();
+    }
+
+    /// Those that were asked for a piece and owe it no longer.
+    fn take_asks(&mut self, no: PieceNo) -> impl Iterator<Item = PeerId> + use<P> {
+        self.shelf.get_mut(no).map(|s| std::mem::take(&mut s.asks)).unwrap_or_default().peers()
     }
 
     /// A verified piece is here: pass it on.

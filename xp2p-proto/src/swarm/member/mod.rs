@@ -9,6 +9,7 @@
 //! * `gathering`: whom to be connected to.
 
 mod action;
+mod ask;
 mod children;
 mod config;
 mod gathering;
@@ -39,7 +40,7 @@ pub use self::stats::{OriginReason, Snapshot, Stats};
 use self::gathering::Gathering;
 use self::intake::Pending;
 use self::lane::Lane;
-use self::neighbour::Neighbours;
+use self::neighbour::{Neighbour, Neighbours};
 use self::playout::Playout;
 use self::rescue::Origin;
 use self::shelf::Shelf;
@@ -198,6 +199,8 @@ impl<P: Payload> Member<P> {
             }
             FromTracker::Edge(edge) => self.set_edge(edge),
             FromTracker::Ping => self.tell_tracker(ToTracker::Pong),
+            // How two members reach each other is the carrier's affair.
+            FromTracker::Meet { .. } => {}
             // The pieces themselves say more.
             FromTracker::Fill { .. } => {}
             FromTracker::Excluded => self.excluded(),
@@ -521,7 +524,19 @@ impl<P: Payload> Member<P> {
         self.last_status = self.now;
         self.next_status = self.now + STATUS_INTERVAL_MS;
         let status = Box::new(self.status());
-        let peers: Vec<_> = self.neighbours.iter().map(|n| n.id).collect();
+        let related = self.related();
+        // Every other time for the others: their turn comes a little before twice the interval is over.
+        let (now, others) = (self.now, STATUS_INTERVAL_MS * 3 / 2);
+        let due = |n: &&mut Neighbour| related.contains(&n.id) || now - n.told_at >= others;
+        let peers: Vec<_> = self
+            .neighbours
+            .iter_mut()
+            .filter(due)
+            .map(|n| {
+                n.told_at = now;
+                n.id
+            })
+            .collect();
         for to in peers {
             self.send(to, Message::Status(status.clone()));
         }

@@ -21,6 +21,8 @@ pub(super) struct Neighbour {
     pub(super) lanes: [LaneStatus; LANES],
     /// Whether its first status has come.
     pub(super) told: bool,
+    /// When it was last told our status.
+    pub(super) told_at: Ms,
     /// Requests that it has not answered.
     pub(super) asked: u8,
     /// Recent failures; fades.
@@ -49,6 +51,7 @@ impl Neighbour {
             origin_fed: false,
             lanes: [LaneStatus::NONE; LANES],
             told: false,
+            told_at: now,
             asked: 0,
             fails: 0.0,
             bad_until: Ms::MIN,

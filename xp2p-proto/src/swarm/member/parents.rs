@@ -54,6 +54,10 @@ impl<P: Payload> Member<P> {
     fn subscribe(&mut self, k: usize, peer: PeerId) {
         let from = self.first_wanted(k);
         let value = self.neighbours.get(peer).map_or(0, |n| self.value_for(n));
+        if let Some(neighbour) = self.neighbours.get_mut(peer) {
+            // Until it says more: what it gives to one substream it does not have for another.
+            neighbour.lanes.iter_mut().for_each(|l| l.spare = l.spare.saturating_sub(1));
+        }
         self.lanes[k].asking = Some((peer, self.now));
         self.lanes[k].from = from;
         self.send(peer, Message::Subscribe { lane: k as u8, from, value });
@@ -66,7 +70,7 @@ impl<P: Payload> Member<P> {
         let floor = lane.newest_pushed.map_or(floor, |n| floor.max(n + 1));
         self.shelf
             .from(floor)
-            .find(|s| s.info.lane() == k && !s.is_here() && s.asked.is_none())
+            .find(|s| s.info.lane() == k && !s.is_here() && s.asks.is_none())
             .map_or_else(|| self.shelf.end().max(floor), |s| s.info.no)
     }
 

@@ -1,10 +1,10 @@
 //! Pulling single pieces that do not come by themselves.
 
 use super::Member;
-use super::shelf::Ask;
+use super::ask::Ask;
 use crate::swarm::constants::{
-    LANES, LATE_MARGIN_MS, MAX_PULLS, MAX_PULLS_EACH, MAX_START_PULLS, MAX_START_PULLS_EACH,
-    ORPHAN_PATIENCE_MS, PULL_DEADLINE_MS, PULL_DEPTH_CAP, PULL_DEPTH_MS, PULL_ORPHAN_MS,
+    LATE_MARGIN_MS, MAX_PULLS, MAX_PULLS_EACH, MAX_START_PULLS, MAX_START_PULLS_EACH, ORPHAN_PATIENCE_MS,
+    PULL_DEADLINE_MS, PULL_DEPTH_CAP, PULL_DEPTH_MS, PULL_ORPHAN_MS,
 };
 use crate::swarm::{Message, NO_SOURCE, Payload, PeerId, PieceInfo, PieceNo};
 
@@ -12,8 +12,8 @@ use crate::swarm::{Message, NO_SOURCE, Payload, PeerId, PieceInfo, PieceNo};
 const OUTSTANDING_MS: i64 = 60;
 /// What each failure costs, in ms.
 const FAIL_MS: f32 = 200.0;
-/// A neighbour that has been silent for longer than its status should take, in ms, is doubted.
-const SILENCE_MS: i64 = 550;
+/// A neighbour that has been silent for longer than a status takes between two that do not feed each other, in ms, is doubted.
+const SILENCE_MS: i64 = 1_050;
 /// By how much scores differ by chance, in ms.
 const NOISE_MS: u32 = 50;
 /// What a request may take beyond two round trips, in ms: when it is urgent, and otherwise.
@@ -23,6 +23,8 @@ const TIMEOUT_MS: i64 = 450;
 const EXPECTED_MS: i64 = 150;
 /// What it costs a source that it is only expected to have the piece, in ms.
 const DOUBT_MS: i64 = 80;
+/// What it costs a source that it reads the origin, in ms: everybody would ask it, who has every piece first.
+const ORIGIN_FED_MS: i64 = 50;
 /// A piece of this age is asked for on trust, in ms.
 const HOPEFUL_MS: i64 = 800;
 /// Most pulls at once from a neighbour that has not delivered anything yet: it may be one that never does.
@@ -37,6 +39,10 @@ const UNPROVEN_BAN_MS: i64 = 5_000;
 const CATCH_UP_MS: i64 = 600;
 /// Unless the piece is needed within this time, in ms.
 const CATCH_UP_DEADLINE_MS: i64 = 350;
+/// When an answer takes so much longer than a round trip, in ms, another one is asked as well, if there is need.
+const HEDGE_MS: i64 = 100;
+/// There is need before playing, and when the piece is needed within this time, in ms.
+const HEDGE_DEADLINE_MS: i64 = 300;
 /// Most pieces that are looked at.
 const HORIZON: usize = 160;
 
@@ -51,36 +57,22 @@ impl<P: Payload> Member<P> {
         let most = if self.playout.has_begun() { MAX_PULLS } else { MAX_START_PULLS };
         let mut wanted: [(PieceNo, i64); MAX_START_PULLS] = [(0, 0); MAX_START_PULLS];
         let mut count = 0;
-        let mut timed_out = Vec::new();
+        self.give_up_requests(next);
         for slot in self.shelf.from(next).take(HORIZON) {
             if slot.is_here() || !slot.confirmed {
                 continue;
             }
-            if let Some(ask) = slot.asked {
-                if ask.until > self.now {
-                    outstanding += 1;
-                    continue;
-                }
-                timed_out.push((slot.info.no, ask.peer));
-            }
             let deadline = self.playout.deadline(&slot.info);
-            if count < most && self.must_pull(&slot.info, deadline) {
+            let wants = if slot.asks.is_none() {
+                self.must_pull(&slot.info, deadline)
+            } else {
+                outstanding += 1;
+                let need = !self.playout.has_begun() || deadline < HEDGE_DEADLINE_MS;
+                need && slot.asks.may_hedge(self.now)
+            };
+            if wants && count < most {
                 wanted[count] = (slot.info.no, deadline); // below MAX_START_PULLS
                 count += 1;
-            }
-        }
-        for (no, peer) in timed_out {
-            if let Some(slot) = self.shelf.get_mut(no) {
-                slot.asked = None;
-                slot.refuse(peer);
-            }
-            self.answered(peer);
-            self.send(peer, Message::Cancel { piece: no });
-            let Some(neighbour) = self.neighbours.get_mut(peer) else { continue };
-            neighbour.fail(0.5);
-            if !neighbour.delivered && neighbour.fails > UNPROVEN_FAILS && neighbour.bad_until <= self.now {
-                // Not reported: an honest one whose uplink is full looks the same to a newcomer.
-                self.shun(peer, self.now + UNPROVEN_BAN_MS);
             }
         }
         for (no, deadline) in wanted.into_iter().take(count) {
@@ -91,6 +83,27 @@ impl<P: Payload> Member<P> {
                 && self.pull(&info, deadline)
             {
                 outstanding += 1;
+            }
+        }
+    }
+
+    /// Gives up the requests from piece `next` on whose time is over.
+    fn give_up_requests(&mut self, next: PieceNo) {
+        let mut timed_out = Vec::new();
+        for slot in self.shelf.iter_from_mut(next).take(HORIZON) {
+            while let Some(peer) = slot.asks.timed_out(self.now) {
+                slot.refuse(peer);
+                timed_out.push((slot.info.no, peer));
+            }
+        }
+        for (no, peer) in timed_out {
+            self.answered(peer);
+            self.send(peer, Message::Cancel { piece: no });
+            let Some(neighbour) = self.neighbours.get_mut(peer) else { continue };
+            neighbour.fail(0.5);
+            if !neighbour.delivered && neighbour.fails > UNPROVEN_FAILS && neighbour.bad_until <= self.now {
+                // Not reported: an honest one whose uplink is full looks the same to a newcomer.
+                self.shun(peer, self.now + UNPROVEN_BAN_MS);
             }
         }
     }
@@ -123,7 +136,7 @@ impl<P: Payload> Member<P> {
 
     /// Asks the best source for a piece. Returns whether there was one.
     fn pull(&mut self, info: &PieceInfo, deadline: i64) -> bool {
-        let mut best: Option<(i64, PeerId, i64)> = None;
+        let mut best: Option<(i64, PeerId, i64, i64)> = None;
         let each = if self.playout.has_begun() { MAX_PULLS_EACH } else { MAX_START_PULLS_EACH };
         let slot = self.shelf.get(info.no);
         let (k, age) = (info.lane(), self.age(info));
@@ -139,7 +152,9 @@ impl<P: Payload> Member<P> {
             if !(has || expected || hopeful && !n.told) || n.asked >= each || n.bad_until > self.now {
                 continue;
             }
-            if slot.is_some_and(|s| s.was_refused_by(n.id)) || !n.delivered && n.asked >= MAX_UNPROVEN {
+            if slot.is_some_and(|s| s.was_refused_by(n.id) || s.asks.was_asked(n.id))
+                || !n.delivered && n.asked >= MAX_UNPROVEN
+            {
                 continue;
             }
             let noise = i64::from(rand_core::Rng::next_u32(&mut self.rng) % NOISE_MS);
@@ -149,8 +164,9 @@ impl<P: Payload> Member<P> {
                 + (FAIL_MS * n.fails) as i64
                 + 2 * (n.silence(self.now) - SILENCE_MS).max(0)
                 + if has { 0 } else { DOUBT_MS }
+                + if n.origin_fed { ORIGIN_FED_MS } else { 0 }
                 + noise;
-            if best.is_none_or(|(b, _, _)| score < b) {
+            if best.is_none_or(|(b, ..)| score < b) {
                 let base = 2 * n.rtt;
                 let timeout = if !n.delivered {
                     n.rtt * 3 / 2 + UNPROVEN_TIMEOUT_MS + n.backlog
@@ -159,19 +175,22 @@ impl<P: Payload> Member<P> {
                 } else {
                     base + TIMEOUT_MS + n.backlog
                 };
-                best = Some((score, n.id, timeout));
+                best = Some((score, n.id, timeout, n.rtt + HEDGE_MS));
             }
         }
-        let Some((_, peer, timeout)) = best else {
+        let Some((_, peer, timeout, hedge)) = best else {
             // Everyone that has it has refused: ask again from the start.
-            if let Some(slot) = self.shelf.get_mut(info.no) {
+            if let Some(slot) = self.shelf.get_mut(info.no).filter(|s| s.asks.is_none()) {
                 slot.refused = [None; 2];
             }
             return false;
         };
         self.stats.pulls += 1;
+        // The parent need not send it, too, unless it was asked to.
+        let parent = self.lanes[info.lane()].parent; // below LANES
+        let parent = parent.filter(|p| *p != peer && !slot.is_some_and(|s| s.asks.was_asked(*p)));
         if let Some(slot) = self.shelf.get_mut(info.no) {
-            slot.asked = Some(Ask { peer, until: self.now + timeout });
+            slot.asks.push(Ask { peer, until: self.now + timeout, hedge_at: self.now + hedge });
         }
         if let Some(n) = self.neighbours.get_mut(peer) {
             n.asked += 1; // at most MAX_START_PULLS_EACH
@@ -179,9 +198,7 @@ impl<P: Payload> Member<P> {
         }
         let slack = deadline.clamp(0, 60_000) as u16;
         self.send(peer, Message::Request { piece: info.no, slack });
-        // The parent need not send it, too.
-        let parent = self.lanes[info.lane() % LANES].parent; // below LANES
-        if let Some(parent) = parent.filter(|p| *p != peer) {
+        if let Some(parent) = parent {
             self.send(parent, Message::Cancel { piece: info.no });
         }
         true
@@ -196,8 +213,7 @@ impl<P: Payload> Member<P> {
 
     pub(super) fn handle_no_have(&mut self, from: PeerId, no: PieceNo) {
         let Some(slot) = self.shelf.get_mut(no) else { return };
-        if slot.asked.is_some_and(|a| a.peer == from) {
-            slot.asked = None;
+        if slot.asks.answered(from) {
             slot.refuse(from);
             self.answered(from);
             if let Some(neighbour) = self.neighbours.get_mut(from) {

@@ -3,8 +3,8 @@
 use super::{Action, Member, Ms, OriginReason};
 use crate::swarm::constants::{
     CLOSE_AFTER_MS, CLOSE_LANES, CLOSE_MARGIN_MS, LANES, LEASE_TIMEOUT_MS, MAX_HOLD_MS, MIN_HOLD_MS,
-    REOPEN_MS, RESCUE_AGE_MS, RESCUE_DEADLINE_MS, RESCUE_QUIET_DEADLINE_MS, RESCUE_SILENCE_MS,
-    RESCUE_STALL_MS, START_PATIENCE_MS,
+    NEARLY_PATIENCE_MS, REOPEN_MS, RESCUE_AGE_MS, RESCUE_DEADLINE_MS, RESCUE_QUIET_DEADLINE_MS,
+    RESCUE_SILENCE_MS, RESCUE_STALL_MS, START_BUFFER_MS, START_PATIENCE_MS,
 };
 use crate::swarm::{Payload, PieceNo, ToTracker};
 
@@ -204,7 +204,8 @@ impl<P: Payload> Member<P> {
         }
         if !self.playout.has_begun() {
             // A newcomer need not ask.
-            if self.now > START_PATIENCE_MS {
+            let patience = if self.is_nearly_there() { NEARLY_PATIENCE_MS } else { START_PATIENCE_MS };
+            if self.now > patience {
                 let reason = self.why_origin();
                 self.open_origin(reason);
             }
@@ -225,6 +226,18 @@ impl<P: Payload> Member<P> {
             self.origin.asked = Some(self.now);
             self.tell_tracker(ToTracker::Rescue);
         }
+    }
+
+    /// Whether most of what it takes to begin is here.
+    fn is_nearly_there(&self) -> bool {
+        let Some(next) = self.playout.next() else { return false };
+        let Some(start) = self.shelf.get(next).map(|s| s.info.time) else { return false };
+        let (mut here, mut all) = (0, 0);
+        for slot in self.shelf.from(next).take_while(|s| s.info.time < start + START_BUFFER_MS as u64) {
+            all += 1;
+            here += usize::from(slot.is_here());
+        }
+        4 * here >= 3 * all && all > 0
     }
 
     /// Whether playing is about to stop, or has stopped, and others do not seem to help.

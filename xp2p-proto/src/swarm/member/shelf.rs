@@ -2,16 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::Ms;
+use super::ask::Asks;
 use crate::swarm::constants::MAX_PIECES;
 use crate::swarm::{HaveMap, Path, PeerId, PieceInfo, PieceNo};
-
-/// A request that has not been answered.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ask {
-    pub(super) peer: PeerId,
-    pub(super) until: Ms,
-}
 
 /// What is known of one piece.
 #[derive(Debug)]
@@ -22,7 +15,7 @@ pub(super) struct Slot<P> {
     pub(super) payload: Option<P>,
     pub(super) path: Path,
     pub(super) from_origin: bool,
-    pub(super) asked: Option<Ask>,
+    pub(super) asks: Asks,
     /// Who could not give it.
     pub(super) refused: [Option<PeerId>; 2],
 }
@@ -109,6 +102,12 @@ impl<P> Shelf<P> {
         self.slots.range(skip.min(self.slots.len())..).filter_map(Option::as_ref)
     }
 
+    /// The same, to change them.
+    pub(super) fn iter_from_mut(&mut self, no: PieceNo) -> impl Iterator<Item = &mut Slot<P>> {
+        let skip = usize::try_from(no.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        self.slots.range_mut(skip.min(self.slots.len())..).filter_map(Option::as_mut)
+    }
+
     /// Makes room for `no`; `None` if it is too old or unreasonably far ahead.
     fn place(&mut self, no: PieceNo) -> Option<&mut Option<Slot<P>>> {
         if self.slots.is_empty() {
@@ -161,7 +160,7 @@ impl<P> Shelf<P> {
         slot.payload = Some(payload);
         slot.path = Path::EMPTY;
         slot.from_origin = true;
-        slot.asked = None;
+        slot.asks = Asks::default();
         if slot.confirmed {
             self.have.insert(info.no);
         }
@@ -174,7 +173,7 @@ impl<P> Shelf<P> {
             slot.payload = Some(payload);
             slot.path = path;
             slot.from_origin = false;
-            slot.asked = None;
+            slot.asks = Asks::default();
             self.have.insert(no);
         }
     }
@@ -211,7 +210,7 @@ impl<P> Slot<P> {
             payload: None,
             path: Path::EMPTY,
             from_origin: false,
-            asked: None,
+            asks: Asks::default(),
             refused: [None; 2],
         }
     }
