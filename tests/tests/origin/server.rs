@@ -9,7 +9,7 @@ use bytes::Bytes;
 use xp2p_smol::Smol;
 use xp2p_smol::driver::origin::client::{OriginClient, OriginConfig, OriginError};
 use xp2p_smol::driver::origin::server::{
-    Denied, Feed, MAX_REQUEST_HEAD, OriginServer, OriginServerConfig, OriginServerError,
+    Denied, Feed, MAX_REQUEST_HEAD, OriginServer, OriginServerConfig, OriginServerError, Permit,
 };
 use xp2p_smol::proto::flv::{Tag, TagKind};
 use xp2p_tests::media::{MediaConfig, number_of};
@@ -264,7 +264,7 @@ fn nobody_learns_what_there_is_without_a_permission() {
         assert_eq!(request.path, format!("/live/{}.flv", request.name));
         match request.param("token").or(request.header("authorization")) {
             None => Err(Denied::Unauthorized),
-            Some("good" | "Bearer good") => Ok(()),
+            Some("good" | "Bearer good") => Ok(Permit::UNLIMITED),
             Some(_) => Err(Denied::Forbidden),
         }
     });
