@@ -360,7 +360,7 @@ impl Peer {
 
     pub(super) fn open_talk(&mut self, now: Instant) {
         let Some(conn) = self.registration.connected().filter(|_| !self.closing) else { return };
-        if self.talk.as_ref().is_some_and(|t| t.conn == conn) {
+        if self.talk.as_ref().is_some_and(|t| t.conn == conn && !t.deaf) {
             return;
         }
         self.end_talk(now);
@@ -429,7 +429,7 @@ impl Peer {
                 talk.pump(&mut self.link);
             }
             _ => {
-                self.end_talk(now);
+                talk.deaf = true;
                 self.talk_after.get_or_insert(now + TALK_PAUSE);
             }
         }

@@ -61,7 +61,9 @@ impl Membership {
         if let Some(old) = old {
             let changed = old.token.door() != token.door();
             previous = if changed { Some(old.token.door()) } else { old.previous };
-            let patience = match (was_away, changed) {
+            // Its clock was set: the others hear of that now, too.
+            let stepped = old.unix(now).abs_diff(Duration::from_millis(unix)) > LEEWAY;
+            let patience = match (was_away, changed || stepped) {
                 (true, _) => SETTLE,
                 (false, true) => LEEWAY,
                 (false, false) => Duration::ZERO,
@@ -81,18 +83,21 @@ impl Membership {
     pub(super) fn standing(&self, now: Instant, token: &MembershipToken, since: Option<Instant>) -> Standing {
         // Before the tracker has answered, neither time nor door are known.
         let Some(own) = &self.own else { return Standing::Unclear };
-        let settling = self.away || now < own.settled;
+        let settling = now < own.settled;
+        if settling && since.is_some() {
+            return Standing::Good;
+        }
         if token.door() != own.token.door() {
             let stays = match since {
                 // It may have heard of the tracker before us.
-                Some(at) => settling || now < at + LEEWAY,
-                None => settling && own.previous == Some(token.door()),
+                Some(at) => self.away || now < at + LEEWAY,
+                None => (self.away || settling) && own.previous == Some(token.door()),
             };
             if !stays {
                 return if since.is_some() { Standing::Lapsed } else { Standing::Unclear };
             }
         }
-        let grace = if since.is_some() && settling { OUTAGE } else { LEEWAY };
+        let grace = if self.away && since.is_some() { OUTAGE } else { LEEWAY };
         if own.unix(now) < Duration::from_secs(token.expiry()).saturating_add(grace) {
             Standing::Good
         } else {
@@ -245,9 +250,10 @@ mod tests {
             assert_eq!(member.standing(at(109), &other, neighbour), Standing::Good);
             assert_eq!(member.standing(at(110), &other, neighbour), Standing::Lapsed);
         }
-        // Whatever the server's clock shows now counts.
+        // When the clock of the server is set, that counts as soon as all have heard of it.
         member.granted(at(20), (UNIX + 3_600) * 1000, token(Some(1), UNIX + 3_900));
-        assert_eq!(member.standing(at(21), &other, Some(at(0))), Standing::Lapsed);
+        assert_eq!(member.standing(at(29), &other, Some(at(0))), Standing::Good);
+        assert_eq!(member.standing(at(30), &other, Some(at(0))), Standing::Lapsed);
     }
 
     #[test]
@@ -282,10 +288,16 @@ mod tests {
         assert_eq!(member.standing(at(110), &old, Some(at(0))), Standing::Lapsed);
         assert_eq!(member.standing(at(110), &old, None), Standing::Unclear);
         assert_eq!(member.standing(at(105), &open, None), Standing::Unclear, "it was never open");
-        assert_eq!(member.standing(at(118), &open, Some(at(109))), Standing::Good, "we may be the last to know");
+        assert_eq!(
+            member.standing(at(118), &open, Some(at(109))),
+            Standing::Good,
+            "we may be the last to know"
+        );
         assert_eq!(member.standing(at(119), &open, Some(at(109))), Standing::Lapsed);
         assert!(member.replaces(&new, &token(Some(1), UNIX + 500)) && member.replaces(&new, &old));
-        assert!(!member.replaces(&old, &new) && !member.replaces(&old, &old) && !member.replaces(&open, &old));
+        assert!(
+            !member.replaces(&old, &new) && !member.replaces(&old, &old) && !member.replaces(&open, &old)
+        );
         // A renewal does not change this.
         member.granted(at(106), (UNIX + 106) * 1000, new);
         assert_eq!(member.standing(at(109), &old, Some(at(0))), Standing::Good);

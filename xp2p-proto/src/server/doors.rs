@@ -208,7 +208,10 @@ mod tests {
         assert!(!doors.is_expired(now + Duration::from_secs(8), &STREAM, &shown));
         assert!(doors.is_expired(now + Duration::from_secs(9), &STREAM, &shown));
         doors.set(STREAM, None);
-        assert_eq!((token(&doors, &shown).door(), token(&doors, &shown).expiry()), (DoorTag::OPEN, UNIX + 300));
+        assert_eq!(
+            (token(&doors, &shown).door(), token(&doors, &shown).expiry()),
+            (DoorTag::OPEN, UNIX + 300)
+        );
         assert!(!doors.is_expired(now + Duration::from_secs(9), &STREAM, &shown), "nobody asks for it");
     }
 
