@@ -147,12 +147,16 @@ impl Peer {
     /// The other side shows that it is a member. Returns whether the connection goes on.
     pub(super) fn shown(&mut self, now: Instant, conn: ConnId, token: MembershipToken) -> bool {
         let Some(key) = self.neighbours.get_mut(conn).and_then(|s| s.key) else { return false };
+        let Some(session) = self.neighbours.get_mut(conn) else { return false };
+        if session.shown.as_ref().is_some_and(|(old, _)| !self.membership.replaces(&token, old)) {
+            // Not even looked at: that costs us more than it costs the other side.
+            return true;
+        }
         if !self.is_genuine(&token, &key) {
             self.ban_with(now, conn, CLOSE_NO_MEMBER, "what it shows is no proof that it is a member");
             return false;
         }
-        let Some(session) = self.neighbours.get_mut(conn) else { return false };
-        if session.shown.as_ref().is_none_or(|(old, _)| self.membership.replaces(&token, old)) {
+        if let Some(session) = self.neighbours.get_mut(conn) {
             session.shown = Some((token, now));
         }
         self.check_membership(now, conn)

@@ -419,14 +419,16 @@ impl Incoming {
                     heard.push(Heard::Token(token.ok_or("it watches another stream, or shows no proof")?));
                 }
                 reader.push(rest);
-                while is_open {
+                if !is_open {
+                    return Ok(());
+                }
+                loop {
                     match reader.next() {
                         Ok(Some(frame)) => heard.push(message(&frame)?),
                         Ok(None) => return Ok(()),
                         Err(_) => return Err("a message that is too long"),
                     }
                 }
-                Ok(())
             }
             Self::Piece(content) => {
                 if content.len() + data.len() > MAX_PIECE_STREAM {
