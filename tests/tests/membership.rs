@@ -262,8 +262,16 @@ fn who_was_let_in_before_the_capabilities_were_revoked_is_out() {
     let from = swarm.sim.elapsed() + 5 * SEC;
     let new: Vec<usize> =
         (0..3).map(|_| join_with(&mut swarm, Home::Public, Some(capability(EPOCH + 1, None)))).collect();
-    // They know each other's keys and tickets; those of before try to come back, too.
+    // Those of before try to come back to the tracker, and one of them, with what it was given, to a member that it knows.
+    let tag = DoorTag::of(&secret(CAMERA_KEY).public(), EPOCH);
+    let expiry = unix(&swarm) + 250;
+    let old = intrude(&mut swarm, 100, new[0], |own, stream| {
+        MembershipToken::issue(&secret(SERVER_KEY), stream, &own.public(), tag, expiry).to_bytes().to_vec()
+    });
     swarm.run(45 * SEC);
+    let intruder = swarm.sim.machine(old);
+    assert!(intruder.is_direct() && intruder.got <= 98, "{} bytes", intruder.got);
+    assert_eq!(intruder.closed, Some(u64::from(CLOSE_NO_MEMBER)));
     let old: Vec<PeerId> = (0..3).map(|n| id(&mut swarm, n)).collect();
     for n in &new {
         let known = neighbours(&mut swarm, *n);
