@@ -10,7 +10,7 @@ use xp2p_proto::keys::{PublicKey, SecretKey, Ticket, TicketNonce};
 use xp2p_proto::link::stream::{end, read, write};
 use xp2p_proto::link::{ConnId, Dir, Entropy, Link, LinkConfig, LinkEvent, PathKind, StreamId as QuicStream};
 use xp2p_proto::machine::{Datagram, Machine, Transmit};
-use xp2p_proto::peer::PEER_ALPN;
+use xp2p_proto::peer::{PEER_ALPN, TOKEN_LEN};
 use xp2p_proto::register::{BINDING_LABEL, ClientOutcome, Introduction, RegisterClient, SERVER_ALPN};
 use xp2p_proto::swarm::codec::Parsed;
 use xp2p_proto::swarm::{
@@ -19,6 +19,8 @@ use xp2p_proto::swarm::{
 
 /// How often it lies.
 const TICK: Duration = Duration::from_millis(200);
+/// Bytes of a stream of messages before the first one: kind, stream id, token.
+const HEAD: usize = 1 + StreamId::LEN + TOKEN_LEN;
 /// Bytes of a wrong piece.
 const WRONG: usize = 4_000;
 
@@ -43,6 +45,10 @@ pub struct Poisoner {
     newest: u64,
     /// The stream to the tracker.
     tracker: Option<QuicStream>,
+    /// What came on it.
+    told: BytesMut,
+    /// With this it shows others that it is a member.
+    token: Bytes,
     next: Instant,
     /// Wrong pieces sent so far.
     pub sent: u64,
@@ -54,6 +60,19 @@ fn frame(body: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     let len = (out.len() - 2) as u16;
     out[..2].copy_from_slice(&len.to_be_bytes());
     out.into()
+}
+
+/// Takes whole frames out of what has come.
+fn frames(buffer: &mut BytesMut) -> Vec<BytesMut> {
+    let mut frames = Vec::new();
+    while let Some(head) = buffer.first_chunk::<2>() {
+        let len = usize::from(u16::from_be_bytes(*head));
+        if buffer.len() < 2 + len {
+            break;
+        }
+        frames.push(buffer.split_to(2 + len).split_off(2));
+    }
+    frames
 }
 
 impl Poisoner {
@@ -79,6 +98,8 @@ impl Poisoner {
             victims: BTreeMap::new(),
             newest: 0,
             tracker: None,
+            told: BytesMut::new(),
+            token: Bytes::new(),
             next: now + TICK,
             sent: 0,
         }
@@ -109,6 +130,12 @@ impl Poisoner {
                 let mut data = Vec::new();
                 read(quic, stream, usize::MAX, |chunk| data.extend_from_slice(&chunk));
                 if *own != stream {
+                    self.told.extend_from_slice(&data);
+                    for frame in frames(&mut self.told) {
+                        if let [4, unix_and_token @ ..] = &frame[..] {
+                            self.token = Bytes::copy_from_slice(&unix_and_token[8..]);
+                        }
+                    }
                     return;
                 }
                 match client.receive(&data).expect("a server in its senses").pop() {
@@ -132,6 +159,7 @@ impl Poisoner {
         let hello = frame(|out| {
             out.extend_from_slice(&[1, 1]);
             out.extend_from_slice(self.stream.as_bytes());
+            out.push(0);
         });
         // It must not be elected: that it does not read the origin is another story.
         let join =
@@ -183,7 +211,7 @@ impl Poisoner {
             LinkEvent::Path(PathKind::Direct) => {
                 let Some(quic) = self.link.quic(conn) else { return };
                 let control = quic.streams().open(Dir::Uni).expect("a stream");
-                let head = [&[1][..], self.stream.as_bytes()].concat();
+                let head = [&[1][..], self.stream.as_bytes(), &self.token].concat();
                 write(quic, control, &mut [head.into()]);
                 self.victims.insert(conn, Victim { control, incoming: BTreeMap::new(), subscribed: false });
                 self.lie(conn);
@@ -206,23 +234,14 @@ impl Poisoner {
         let Some(victim) = self.victims.get_mut(&conn) else { return };
         let buffer = victim.incoming.entry(stream).or_default();
         read(quic, stream, usize::MAX, |chunk| buffer.extend_from_slice(&chunk));
-        let mut messages = Vec::new();
-        let mut at = 17;
-        while buffer.first() == Some(&1) && buffer.len() >= at + 2 {
-            let len = usize::from(u16::from_be_bytes([buffer[at], buffer[at + 1]]));
-            if buffer.len() < at + 2 + len {
-                break;
-            }
-            messages.push(Bytes::copy_from_slice(&buffer[at + 2..at + 2 + len]));
-            at += 2 + len;
+        if buffer.first() != Some(&1) || buffer.len() < HEAD {
+            return;
         }
-        if !messages.is_empty() {
-            let rest = buffer.split_off(at);
-            buffer.truncate(17);
-            buffer.extend_from_slice(&rest);
-        }
+        let mut rest = buffer.split_off(HEAD);
+        let messages = frames(&mut rest);
+        buffer.unsplit(rest);
         for message in messages {
-            match Parsed::parse(&message) {
+            match Parsed::parse(&message.freeze()) {
                 Ok(Parsed::Message(Message::Status(status))) => {
                     self.newest = self.newest.max(status.have.end());
                 }

@@ -217,6 +217,93 @@ fn nobody_sees_a_camera_there_without_its_capability() {
     assert_eq!(home.asked("garage", &format!("?token={}", token(&other)), ""), 404);
 }
 
+/// A viewer of the stream of `door` with this query.
+fn watch(home: &Home, name: &str, query: &str) -> Process {
+    let url = format!("http://{}/live/cam/door.flv{query}", home.domain);
+    let out = format!("{name}.flv");
+    let args = ["watch", &url, "--tracker", &home.spec, "--out", &out, "--no-player", "--json"];
+    Process::start(name, home.path(), &args)
+}
+
+#[test]
+fn nobody_joins_those_who_share_a_camera_without_its_capability() {
+    let mut home = Home::new("transit-members");
+    let (_door, info) = home.camera("door", &["--allow-transit"]);
+    event(&mut home.server, "transit-offered");
+    let (_garage, other) = home.camera("garage", &["--allow-transit"]);
+    event(&mut home.server, "transit-offered");
+    let good = format!("?token={}", token(&info));
+    let mut first = watch(&home, "first", &good);
+    event(&mut first, "first-picture");
+    let mut strangers = [
+        (watch(&home, "without", ""), "only those may share", "401"),
+        (watch(&home, "wrong", &format!("?token={}", token(&other))), "ask for a new xp2pInfo", "403"),
+    ];
+    for (stranger, why, status) in &mut strangers {
+        // Which of the two comes first is chance.
+        let mut events = events_until(stranger, "refused");
+        let refused = events.last().expect("it is the last one")["reason"].as_str().expect("text").to_owned();
+        assert!(refused.contains(*why), "{refused}");
+        if !events.iter().any(|e| e["event"] == "origin-failed") {
+            events.push(event(stranger, "origin-failed"));
+        }
+        let failed = events.iter().find(|e| e["event"] == "origin-failed").expect("there is one");
+        assert!(failed["reason"].as_str().is_some_and(|r| r.contains(*status)), "{failed}");
+    }
+    let mut second = watch(&home, "second", &good);
+    let events = events_until(&mut second, "neighbour");
+    assert!(events.iter().all(|e| e["event"] != "refused"), "{events:?}");
+    event(&mut second, "first-picture");
+    assert_eq!(home.status()["members"], 2);
+    let seen = |process: &mut Process, what: &str| process.lines_so_far().iter().any(|l| l.contains(what));
+    for (stranger, _, _) in &mut strangers {
+        for what in ["first-picture", "neighbour", "tracked"] {
+            assert!(!seen(stranger, what), "a stranger has seen {what}");
+        }
+    }
+}
+
+#[test]
+fn a_reader_is_cut_off_when_its_capability_expires() {
+    let mut home = Home::new("transit-expired");
+    let (_door, info) = home.camera("door", &["--allow-transit"]);
+    event(&mut home.server, "transit-offered");
+    let (code, short, errors) =
+        run(home.path(), &["share", "--key", "door.key", "@door.info", "--expires", "8s"], None);
+    assert_eq!(code, Some(0), "{errors}");
+    let short = Xp2pInfo::parse(short.trim()).expect("an xp2pInfo");
+    let short = short.capability().expect("a capability");
+    let expiry = Duration::from_secs(short.expiry().expect("it expires").get());
+    let read = |token: &str| {
+        let mut tcp = TcpStream::connect(&home.domain).expect("the server");
+        tcp.set_read_timeout(Some(START)).expect("a timeout");
+        write!(tcp, "GET /live/cam/door.flv?token={token} HTTP/1.1\r\nHost: a\r\n\r\n").expect("sent");
+        tcp
+    };
+    let mut lasting = read(&token(&info));
+    let mut passing = read(&short.to_base64());
+    let unix = || std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970");
+    let (mut buffer, mut got) = (vec![0; 64 * 1024], 0);
+    while unix() < expiry + PATIENCE {
+        match passing.read(&mut buffer) {
+            Ok(n) if n > 0 => got += n,
+            _ => break,
+        }
+    }
+    let end = unix();
+    println!("cut off {:?} after the end, with {got} bytes", end.saturating_sub(expiry));
+    assert!(got > 10_000, "it was served before");
+    assert!(end >= expiry && end < expiry + Duration::from_secs(5));
+    assert_eq!(home.asked("door", &format!("?token={}", short.to_base64()), ""), 403);
+    // The other one has read nothing so far; what waits for it is less than what it can have now.
+    let mut more = 0;
+    while more < 4 * got {
+        let n = lasting.read(&mut buffer).expect("it goes on");
+        assert!(n > 0, "the stream goes on for all others");
+        more += n;
+    }
+}
+
 async fn picture(hub: &Hub) {
     let mut subscription = hub.subscribe();
     let first = async { while !subscription.next_tag().await.expect("a tag").is_keyframe() {} };

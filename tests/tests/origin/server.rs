@@ -9,8 +9,9 @@ use bytes::Bytes;
 use xp2p_smol::Smol;
 use xp2p_smol::driver::origin::client::{OriginClient, OriginConfig, OriginError};
 use xp2p_smol::driver::origin::server::{
-    Denied, Feed, MAX_REQUEST_HEAD, OriginServer, OriginServerConfig, OriginServerError,
+    Denied, Feed, MAX_REQUEST_HEAD, OriginServer, OriginServerConfig, OriginServerError, Permit,
 };
+use xp2p_smol::driver::runtime::Runtime as _;
 use xp2p_smol::proto::flv::{Tag, TagKind};
 use xp2p_tests::media::{MediaConfig, number_of};
 
@@ -259,12 +260,38 @@ fn connections_are_limited_and_must_ask_for_something_soon() {
 }
 
 #[test]
+fn a_client_is_cut_off_when_its_permit_ends() {
+    let end = Smol.unix_time() + Duration::from_millis(1_500);
+    let authorize = Arc::new(move |request: &xp2p_smol::driver::origin::server::OriginRequest<'_>| {
+        Ok(Permit { until: request.param("short").map(|_| end) })
+    });
+    let server = bind(OriginServerConfig { authorize: Some(authorize), ..config() });
+    let (_feed, source) = async_channel::bounded(1);
+    server.publish("door", Feed::Tags(source), None).unwrap();
+    let open = |query: &str| {
+        let mut tcp = TcpStream::connect(server.local_addr()).expect("it listens");
+        let head = format!("GET /live/door.flv{query} HTTP/1.1\r\nHost: a\r\n\r\n");
+        tcp.write_all(head.as_bytes()).expect("sent");
+        tcp
+    };
+    let _lasting = open("");
+    let mut short = open("?short=1");
+    short.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    let mut all = Vec::new();
+    short.read_to_end(&mut all).expect("an end");
+    let late = Smol.unix_time().saturating_sub(end);
+    assert!(Smol.unix_time() >= end && late < Duration::from_secs(5), "{late:?}");
+    assert!(String::from_utf8_lossy(&all).starts_with("HTTP/1.1 200"));
+    run(async { until(|| server.connections() == 1).await });
+}
+
+#[test]
 fn nobody_learns_what_there_is_without_a_permission() {
     let authorize = Arc::new(|request: &xp2p_smol::driver::origin::server::OriginRequest<'_>| {
         assert_eq!(request.path, format!("/live/{}.flv", request.name));
         match request.param("token").or(request.header("authorization")) {
             None => Err(Denied::Unauthorized),
-            Some("good" | "Bearer good") => Ok(()),
+            Some("good" | "Bearer good") => Ok(Permit::UNLIMITED),
             Some(_) => Err(Denied::Forbidden),
         }
     });

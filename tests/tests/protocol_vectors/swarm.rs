@@ -1,10 +1,11 @@
-//! Vectors of section 15, sharing a live stream.
+//! Vectors of sections 15 and 16, sharing a live stream.
 
 use std::time::Instant;
 
 use bytes::Bytes;
 use xp2p_proto::flv::FileHeader;
 use xp2p_proto::keys::SecretKey;
+use xp2p_proto::peer::{DoorTag, MembershipToken};
 use xp2p_proto::swarm::codec::{Parsed, ParsedFromTracker};
 use xp2p_proto::swarm::content::{Cutter, Frame, Item, Signer, StreamConfig, Track, Verifier};
 use xp2p_proto::swarm::{
@@ -46,6 +47,18 @@ fn message(message: &Message) -> Vec<u8> {
     out
 }
 
+/// What shows that the holder of key `03` is a member of the swarm of a camera's stream.
+fn token() -> Vec<u8> {
+    let [camera, server, member] = [1, 2, 3].map(|n| SecretKey::from_bytes([n; 32]));
+    let door = DoorTag::of(&camera.public(), 0);
+    let token = MembershipToken::issue(&server, &stream(), &member.public(), door, 1_800_000_000);
+    let bytes = token.to_bytes().to_vec();
+    let read = MembershipToken::parse(&bytes).expect("what is made is read");
+    assert!(read.is_signed_by(&server.public(), &stream(), &member.public()));
+    assert_eq!((read.door(), read.expiry()), (door, 1_800_000_000));
+    bytes
+}
+
 /// The vectors.
 pub(crate) fn vectors() -> Vec<(&'static str, Vec<u8>)> {
     let (piece, batch) = piece_and_batch();
@@ -83,6 +96,7 @@ pub(crate) fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("swarm-join", join_bytes),
         ("swarm-meet", from_tracker(meet)),
         ("swarm-welcome", from_tracker(welcome)),
+        ("swarm-token", token()),
     ]
 }
 

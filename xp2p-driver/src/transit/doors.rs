@@ -2,23 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
-use xp2p_proto::info::{Capability, Right};
-use xp2p_proto::keys::PublicKey;
+use xp2p_proto::info::Capability;
+use xp2p_proto::server::Door;
 
 use super::url::TOKEN;
-use crate::origin::server::{Authorize, Denied, OriginRequest};
+use crate::origin::server::{Authorize, Denied, OriginRequest, Permit};
 use crate::runtime::Runtime;
 
 /// Most cameras that are remembered after they have left.
 const MAX_DOORS: usize = 10_000;
-
-/// Whose capabilities, and which of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Door {
-    pub(super) camera: PublicKey,
-    pub(super) epoch: u32,
-}
 
 /// What a camera's stream asks of those who want it: a capability of that camera for live pictures. Streams that belong to no
 /// camera are for everybody. Clones are the same.
@@ -36,7 +30,7 @@ impl Doors {
         let (doors, runtime) = (self.clone(), runtime.clone());
         Arc::new(move |request| {
             if !request.name.contains('/') {
-                return Ok(());
+                return Ok(Permit::UNLIMITED);
             }
             doors.check(request.name, token(request), runtime.unix_time().as_secs())
         })
@@ -53,15 +47,21 @@ impl Doors {
         true
     }
 
-    fn check(&self, name: &str, token: Option<&str>, unix: u64) -> Result<(), Denied> {
+    /// The door of a stream as it is now.
+    pub(super) fn get(&self, name: &str) -> Option<Door> {
+        self.lock().get(name).copied()
+    }
+
+    fn check(&self, name: &str, token: Option<&str>, unix: u64) -> Result<Permit, Denied> {
         let token = token.ok_or(Denied::Unauthorized)?;
         let capability = Capability::from_base64(token).map_err(|_| Denied::Forbidden)?;
         // Whether there is such a camera is told to nobody who has none of its capabilities.
-        let door = self.lock().get(name).copied().ok_or(Denied::Forbidden)?;
-        capability.verify(&door.camera, door.epoch, Some(unix), Right::Live).map_err(|error| {
+        let door = self.get(name).ok_or(Denied::Forbidden)?;
+        door.check(&capability, Some(unix)).map_err(|error| {
             tracing::debug!(name, "a client was refused: {error}");
             Denied::Forbidden
-        })
+        })?;
+        Ok(Permit { until: capability.expiry().map(|end| Duration::from_secs(end.get())) })
     }
 }
 
@@ -78,7 +78,7 @@ fn token<'a>(request: &OriginRequest<'a>) -> Option<&'a str> {
 mod tests {
     use super::*;
     use std::num::NonZeroU64;
-    use xp2p_proto::info::Rights;
+    use xp2p_proto::info::{Right, Rights};
     use xp2p_proto::keys::SecretKey;
 
     #[test]
@@ -91,8 +91,9 @@ mod tests {
         };
         let check = |name: &str, token: Option<&str>| doors.check(name, token, 1_000);
         let live = Rights::from(Right::Live);
-        assert_eq!(check("cam/door", Some(&issue(1, live, 3, 0))), Ok(()));
-        assert_eq!(check("cam/door", Some(&issue(1, Rights::ALL, 3, 1_001))), Ok(()));
+        assert_eq!(check("cam/door", Some(&issue(1, live, 3, 0))), Ok(Permit::UNLIMITED));
+        let until = Some(Duration::from_secs(1_001));
+        assert_eq!(check("cam/door", Some(&issue(1, Rights::ALL, 3, 1_001))), Ok(Permit { until }));
         assert_eq!(check("cam/door", None), Err(Denied::Unauthorized));
         assert_eq!(check("cam/none", None), Err(Denied::Unauthorized), "nobody learns what there is");
         for (why, token) in [

@@ -2,8 +2,8 @@
 //!
 //! A camera that allows it gives its server a capability with its registration. The server then has
 //! `/live/PRODUCT/DEVICE.flv`: while somebody reads it, it fetches the stream from the camera once for all, over the same
-//! encrypted link as any viewer, and signs it as its source. Readers present a capability of the camera, which [`Doors`] check.
-//! The server sees these streams.
+//! encrypted link as any viewer, and signs it as its source. Readers present a capability of the camera, which [`Doors`] check;
+//! so do those who want to share it with others, to the tracker of the server. The server sees these streams.
 
 mod doors;
 mod pull;
@@ -19,13 +19,12 @@ use async_channel::{Receiver, Sender};
 use xp2p_proto::info::{Capability, ServerAddr, Version, Xp2pInfo};
 use xp2p_proto::keys::{PublicKey, SecretKey, Ticket};
 use xp2p_proto::link::Entropy;
-use xp2p_proto::server::ServerEvent;
+use xp2p_proto::server::{Door, ServerEvent};
 use xp2p_proto::swarm::{StreamId, Trust};
 use xp2p_proto::viewer::ViewerConfig;
 
-use self::doors::Door;
 pub use self::doors::Doors;
-pub use self::url::{MediaUrlError, TOKEN, media_name, media_url, meeting_place, servers_of};
+pub use self::url::{MediaUrlError, TOKEN, capability_of, media_name, media_url, meeting_place, servers_of};
 use crate::origin::server::{Feed, OriginServer, Publication};
 use crate::publish::urls_of;
 use crate::runtime::Runtime;
@@ -276,6 +275,9 @@ impl<R: Runtime> Shared<R> {
         let (stop, stopped) = async_channel::bounded(1);
         let job = pull::Job {
             runtime: self.runtime.clone(),
+            server: self.server.machine().clone().downgrade(),
+            streams: streams.clone(),
+            doors: self.doors.clone(),
             viewer: self.viewer.clone(),
             info,
             name: name.to_owned(),

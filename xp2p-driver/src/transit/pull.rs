@@ -6,8 +6,11 @@ use async_channel::{Receiver, Sender};
 use xp2p_proto::flv::Tag;
 use xp2p_proto::info::Xp2pInfo;
 use xp2p_proto::request::Live;
+use xp2p_proto::server::Server;
+use xp2p_proto::swarm::StreamId;
 
-use super::{Told, TransitEvent};
+use super::{Doors, Told, TransitEvent};
+use crate::handle::WeakHandle;
 use crate::origin::client::Backoff;
 use crate::origin::server::Publication;
 use crate::player::Subscription;
@@ -18,6 +21,11 @@ use crate::viewer::{ServiceEvent, ViewerHandle};
 /// The task of one camera.
 pub(super) struct Job<R> {
     pub(super) runtime: R,
+    pub(super) server: WeakHandle<Server>,
+    /// Under which names those who share the stream may know it.
+    pub(super) streams: Vec<StreamId>,
+    /// What they need for that.
+    pub(super) doors: Doors,
     pub(super) viewer: ViewerHandle<R>,
     pub(super) info: Xp2pInfo,
     pub(super) name: String,
@@ -43,6 +51,9 @@ enum Stop {
 
 impl<R: Runtime> Job<R> {
     pub(super) async fn run(self) {
+        if !self.close_door().await {
+            return;
+        }
         let mut backoff = Backoff::default();
         loop {
             let wanted = async {
@@ -69,6 +80,26 @@ impl<R: Runtime> Job<R> {
                     }
                 }
             }
+        }
+    }
+
+    /// Before there is a byte to share, the tracker knows with whom it may be shared. It keeps that in mind when the camera leaves.
+    async fn close_door(&self) -> bool {
+        let Some(server) = self.server.upgrade() else { return false };
+        let (streams, doors, name) = (self.streams.clone(), self.doors.clone(), self.name.clone());
+        let set = server.call(move |server, now| {
+            // Looked up now: of two tasks that set it one after the other, the later one need not come last.
+            let door = doors.get(&name);
+            door.is_some() && streams.iter().all(|s| server.set_door(now, *s, door))
+        });
+        match set.await {
+            Ok(true) => true,
+            Ok(false) => {
+                let reason = "the tracker knows too many cameras; restart the server".to_owned();
+                self.told.tell(TransitEvent::Trouble { name: self.name.clone(), reason });
+                false
+            }
+            Err(_) => false,
         }
     }
 

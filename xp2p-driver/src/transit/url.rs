@@ -77,6 +77,12 @@ pub fn media_url(
     Ok(url.into())
 }
 
+/// The capability in a URL, if it holds one.
+pub fn capability_of(url: &str) -> Option<Capability> {
+    let url = Url::parse(url).ok()?;
+    url.query_pairs().find(|(name, _)| name == TOKEN).and_then(|(_, v)| Capability::from_base64(&v).ok())
+}
+
 /// The servers of a camera, by each of their addresses.
 pub fn servers_of(camera: &Xp2pInfo) -> Vec<ServerSpec> {
     let specs = camera.servers().iter().flat_map(|server| {
@@ -119,6 +125,10 @@ mod tests {
             url(1),
             format!("https://live.example/live/cam/door-1.flv?token={}", capability(1).to_base64())
         );
+        assert_eq!(capability_of(&url(1)), Some(capability(1)));
+        for none in ["https://live.example/live/cam/door-1.flv", "https://cdn.example/a.flv?token=abc", ""] {
+            assert_eq!(capability_of(none), None, "{none}");
+        }
         assert_eq!(StreamId::of_url(&url(1)), StreamId::of_url(&url(2)));
         assert_ne!(
             StreamId::of_url(&url(1)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use url::Url;
-use xp2p_proto::info::ServerSpec;
+use xp2p_proto::info::{Capability, ServerSpec};
 use xp2p_proto::keys::PublicKey;
 use xp2p_proto::register::AppKey;
 use xp2p_proto::swarm::StreamId;
@@ -18,8 +18,12 @@ use crate::origin::client::{OriginConfig, OriginError};
 /// Configuration of a [`Watcher`](super::Watcher).
 #[derive(Debug, Clone)]
 pub struct WatchConfig {
-    /// Where the stream comes from: an `http` or `https` URL of FLV. What is secret in its query stays here.
+    /// Where the stream comes from: an `http` or `https` URL of FLV. What is secret in its query stays here, but for a
+    /// capability, see below.
     pub url: String,
+    /// What lets us in where only those may share a stream whom its camera allows to see it. It is shown to the server of the
+    /// tracker, nobody else. `None`: the one in the URL, if there is one.
+    pub capability: Option<Capability>,
     /// The stream. `None`: what the URL says, without the parts of its query that differ between viewers.
     pub stream: Option<StreamId>,
     /// The server that the viewers meet at. `None`: the origin alone is used.
@@ -51,6 +55,7 @@ impl WatchConfig {
     pub fn new(url: impl Into<String>, tracker: Option<ServerSpec>) -> Self {
         Self {
             url: url.into(),
+            capability: None,
             stream: None,
             tracker,
             app_key: None,

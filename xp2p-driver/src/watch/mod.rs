@@ -35,6 +35,7 @@ use crate::handle::{Gone, Handle};
 use crate::origin::client::{OriginClient, check_url};
 use crate::player::{Hub, Intake, StatSource};
 use crate::runtime::Runtime;
+use crate::transit::capability_of;
 
 /// Most events that wait for the application; the oldest are dropped then.
 const MAX_EVENTS: usize = 1024;
@@ -74,6 +75,7 @@ impl<R: Runtime> Watcher<R> {
         };
         let mut peer = PeerConfig::new(secret, entropy, server, stream);
         peer.url = config::public_url(&config.url);
+        peer.capability = config.capability.or_else(|| capability_of(&config.url));
         peer.signers = config.signers;
         peer.nat = tracker::class_at_start(literal);
         peer.uplink = config.uplink;

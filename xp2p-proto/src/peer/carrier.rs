@@ -129,11 +129,16 @@ impl Peer {
 
     /// Somebody broke the protocol, or sent what nobody has signed.
     fn ban(&mut self, now: Instant, conn: ConnId, reason: &str) {
+        self.ban_with(now, conn, CLOSE_MISBEHAVED, reason);
+    }
+
+    /// The same with another close code.
+    pub(super) fn ban_with(&mut self, now: Instant, conn: ConnId, code: u32, reason: &str) {
         if let Some(session) = self.neighbours.get_mut(conn) {
             let peer = session.peer;
             self.stats.banned += 1;
             self.neighbours.ban(peer);
-            self.end(now, conn, CLOSE_MISBEHAVED, reason);
+            self.end(now, conn, code, reason);
         }
     }
 
@@ -169,12 +174,12 @@ impl Peer {
             LinkEvent::Path(PathKind::Direct) => self.direct(now, conn),
             LinkEvent::Path(PathKind::Relay) | LinkEvent::DirectLost => {
                 // A connection begins with the relay. One that falls back to it ends before a byte of a piece goes that way.
-                if self.neighbours.get_mut(conn).is_some_and(|s| s.up) {
+                if self.neighbours.get_mut(conn).is_some_and(|s| s.is_direct()) {
                     self.end(now, conn, CLOSE_NO_PATH, "the direct path is gone");
                 }
             }
             LinkEvent::RelayRefused(reason) => {
-                if self.neighbours.get_mut(conn).is_some_and(|s| !s.up) {
+                if self.neighbours.get_mut(conn).is_some_and(|s| !s.is_direct()) {
                     self.end(now, conn, CLOSE_NO_PATH, &format!("the server refuses: {reason:?}"));
                 }
             }
@@ -202,6 +207,7 @@ impl Peer {
     fn connected(&mut self, now: Instant, conn: ConnId, key: PublicKey, alpn: &Bytes) {
         if let Some(session) = self.neighbours.get_mut(conn) {
             session.handshaking = false;
+            self.present(conn, key);
             return;
         }
         let peer = PeerId::of(&key);
@@ -239,26 +245,28 @@ impl Peer {
             return;
         }
         self.neighbours.insert(session);
+        self.present(conn, key);
         self.link.seek_direct(now, conn);
     }
 
     /// A direct path works.
     fn direct(&mut self, now: Instant, conn: ConnId) {
-        let Some(session) = self.neighbours.get_mut(conn).filter(|s| !s.up) else { return };
+        let Some(session) = self.neighbours.get_mut(conn).filter(|s| !s.is_direct()) else { return };
         self.stats.direct += 1;
-        let (peer, nat) = (session.peer, session.nat);
-        let heard = session.begin(now, &mut self.link);
-        let rtt = self.link.rtt(conn).unwrap_or_default();
-        self.events.push_back(PeerEvent::NeighbourConnected { peer });
-        self.member.peer_connected(now, peer, nat, rtt);
-        self.heard(now, conn, heard);
+        session.reached(now);
+        self.open(now, conn);
     }
 
     /// What another member has said.
-    fn heard(&mut self, now: Instant, conn: ConnId, heard: Vec<Heard>) {
+    pub(super) fn heard(&mut self, now: Instant, conn: ConnId, heard: Vec<Heard>) {
         let Some(peer) = self.neighbours.get_mut(conn).map(|s| s.peer) else { return };
         for heard in heard {
             match heard {
+                Heard::Token(token) => {
+                    if !self.shown(now, conn, token) {
+                        return;
+                    }
+                }
                 Heard::Message(Parsed::Message(message)) => self.member.handle_message(now, peer, message),
                 Heard::Message(Parsed::Batch(raw)) => match self.batches.check(now, &raw) {
                     Checked::New(batch) => {
@@ -320,12 +328,16 @@ impl Peer {
 
     pub(super) fn open_talk(&mut self, now: Instant) {
         let Some(conn) = self.registration.connected().filter(|_| !self.closing) else { return };
-        if self.talk.as_ref().is_some_and(|t| t.conn == conn) {
+        if self.talk.as_ref().is_some_and(|t| t.conn == conn && !t.deaf) {
             return;
         }
         self.end_talk(now);
         self.talk_after = None;
-        let hello = Hello { stream: self.config.stream, url: self.config.url.clone() };
+        let hello = Hello {
+            stream: self.config.stream,
+            capability: self.config.capability.clone(),
+            url: self.config.url.clone(),
+        };
         self.talk = Talk::open(&mut self.link, conn, &hello);
         if self.talk.is_some() {
             self.member.tracker_back(now);
@@ -338,6 +350,7 @@ impl Peer {
     fn end_talk(&mut self, now: Instant) {
         if self.talk.take().is_some() {
             self.filled.clear();
+            self.membership.tracker_lost();
             self.member.tracker_lost(now);
         }
     }
@@ -384,7 +397,7 @@ impl Peer {
                 talk.pump(&mut self.link);
             }
             _ => {
-                self.end_talk(now);
+                talk.deaf = true;
                 self.talk_after.get_or_insert(now + TALK_PAUSE);
             }
         }
@@ -410,7 +423,11 @@ impl Peer {
     fn tracker_said(&mut self, now: Instant, said: Said) {
         match said {
             Said::Terms(terms) => self.take_terms(now, terms),
+            Said::Membership { unix, token } => self.granted(now, unix, token),
             Said::Refusal(refusal) => {
+                if let Some(talk) = &self.talk {
+                    talk.close(&mut self.link);
+                }
                 self.events.push_back(PeerEvent::TrackerRefused { reason: refusal.text().to_owned() });
                 self.end_talk(now);
                 self.talk_after = Some(now + REFUSED_PAUSE);

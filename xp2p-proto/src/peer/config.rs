@@ -6,6 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::wire::{MAX_SIGNERS, MAX_URL};
+use crate::info::Capability;
 use crate::keys::{PublicKey, SecretKey};
 use crate::link::{ConnectError, Entropy};
 use crate::register::AppKey;
@@ -37,6 +38,9 @@ pub struct PeerConfig {
     pub stream: StreamId,
     /// Where the stream comes from, told to the tracker so that a witness can read it; may be empty. At most 2 KiB.
     pub url: String,
+    /// What lets it in, where the tracker lets in only those whom a camera allows to see its stream. The server learns it. Default:
+    /// none.
+    pub capability: Option<Capability>,
     /// Keys of signers that are known already, from an xp2pInfo or a URL, at most four. With any, those that the tracker names
     /// do not count.
     pub signers: Vec<PublicKey>,
@@ -67,6 +71,7 @@ impl PeerConfig {
             server,
             stream,
             url: String::new(),
+            capability: None,
             signers: Vec::new(),
             tracks: Tracks::Learnt,
             nat: NatClass::Unknown,

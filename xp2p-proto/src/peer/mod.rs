@@ -7,6 +7,7 @@
 //! * `filled`: pieces that the server fills in. `tracking`: the stream to the tracker. `contact`: how others reach us.
 //! * `meeting`: how two members reach each other. `session`: one connection to another member. `neighbours`: all of them.
 //! * `carrier`: what the scheduler and they say to each other. `outflow`: when a piece has left.
+//! * `token`: what proves that a member is one. `membership`: what such a proof is worth.
 //! * `batches`: digests, checked. `origin`: its tags, on their way to pieces. `player`: what is shown.
 //! * `wire`: the bytes of all this. `misconduct`: what simulations make of it.
 //!
@@ -21,6 +22,7 @@ pub(crate) mod contact;
 mod event;
 mod filled;
 mod meeting;
+mod membership;
 #[cfg(feature = "sim")]
 mod misconduct;
 mod neighbours;
@@ -28,6 +30,7 @@ mod origin;
 mod outflow;
 mod player;
 mod session;
+mod token;
 mod tracking;
 pub(crate) mod wire;
 
@@ -43,11 +46,13 @@ pub use self::config::{PeerConfig, PeerError, PeerServer};
 pub use self::event::{NeighbourInfo, PeerEvent, PeerStats};
 #[cfg(feature = "sim")]
 pub use self::misconduct::Misconduct;
+pub use self::token::{DoorTag, MembershipToken, TOKEN_LEN, TokenError};
 
 use self::batches::Batches;
 use self::contact::Contact;
 use self::filled::Filled;
 use self::meeting::Meetings;
+use self::membership::Membership;
 use self::neighbours::{MAX_CONNECTIONS, Neighbours};
 use self::origin::Origin;
 use self::outflow::Outflow;
@@ -75,10 +80,12 @@ pub const CLOSE_NO_PATH: u32 = 2;
 pub const CLOSE_MISBEHAVED: u32 = 3;
 /// Close code: there is another connection between the two.
 pub const CLOSE_TWICE: u32 = 4;
+/// Close code: the other side has not proven that it is a member, or is one no longer.
+pub const CLOSE_NO_MEMBER: u32 = 5;
 
 /// Tickets of members do not change: a fresh identity is cheap.
 const EPOCH: u32 = 0;
-/// How often round-trip times are looked at.
+/// How often round-trip times and memberships are looked at.
 const CHECK: Duration = Duration::from_secs(1);
 /// Bytes that a neighbour may have sent and we have not read: all streams that it may have open, full, and messages.
 const RECEIVE_WINDOW: u32 = 1024 * 1024;
@@ -102,6 +109,7 @@ pub struct Peer {
     rng: ChaCha12Rng,
     registration: Registration,
     talk: Option<Talk>,
+    membership: Membership,
     filled: Filled,
     /// When the tracker may be asked again that has ended the conversation.
     talk_after: Option<Instant>,
@@ -165,6 +173,7 @@ impl Peer {
             rng,
             registration: Registration::new(0, now),
             talk: None,
+            membership: Membership::default(),
             filled: Filled::default(),
             talk_after: None,
             member: Member::new(member, now),
@@ -398,13 +407,14 @@ impl Machine for Peer {
         self.origin.handle_timeout(now, &mut self.player);
         self.player.release(now);
         for conn in self.neighbours.late(now) {
-            self.end(now, conn, CLOSE_NO_PATH, "no direct path");
+            self.too_late(now, conn);
         }
         self.check_meetings(now);
         if !self.closing && self.next_check <= now {
             self.next_check = now + CHECK;
             self.check_round_trips();
             self.meetings.forget_knocks();
+            self.check_memberships(now);
         }
         if self.talk_after.is_some_and(|at| at <= now) {
             self.talk_after = None;
@@ -440,7 +450,7 @@ impl Machine for Peer {
     }
 
     fn set_wall_clock(&mut self, _now: Instant, _unix: Duration) {
-        // Nothing here expires.
+        // What expires here does so by the clock of the server.
     }
 
     fn set_local_addresses(&mut self, now: Instant, addrs: &[SocketAddr]) {

@@ -58,6 +58,10 @@ impl Neighbours {
         self.sessions.values()
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+        self.sessions.values_mut()
+    }
+
     /// Whether there is room for one more that somebody else began.
     pub(super) fn has_room(&self) -> bool {
         self.sessions.values().filter(|s| !s.up && !s.outgoing).count() < MAX_ARRIVING
@@ -97,7 +101,7 @@ impl Neighbours {
         if simultaneous && old.outgoing && own < old.peer { Keep::Old } else { Keep::New }
     }
 
-    /// Connections that had their time and have no direct path.
+    /// Connections that had their time and have no direct path, or have not shown that the other side is a member.
     pub(super) fn late(&self, now: Instant) -> Vec<ConnId> {
         self.sessions
             .values()

@@ -1,12 +1,20 @@
 //! One connection to another member: messages on one stream each way, and each piece on a stream of its own, so that a piece
 //! can be given up without holding up others.
+//!
+//! The stream of messages begins, as soon as the handshake is complete, with the proof that we are a member. Nothing that the
+//! other side sends is looked at before its own proof was found good.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::wire::{CONTROL, FrameReader, MAX_CONTROL, MAX_PIECE_STREAM, PIECE, frame};
+use super::token::MembershipToken;
+use super::wire::{
+    CONTROL, CONTROL_HEAD, FrameReader, MAX_CONTROL, MAX_PIECE_STREAM, PIECE, control_head, frame,
+    parse_control_head, parse_renewal, renewal,
+};
+use crate::keys::PublicKey;
 use crate::link::stream::{ReadEnd, WriteEnd, end, read, stop, write};
 use crate::link::{ConnId, Dir, Link, StreamId as QuicStream};
 use crate::swarm::codec::{Parsed, piece_head};
@@ -31,6 +39,8 @@ const REFUSED: u32 = 3;
 /// What came from another member.
 #[derive(Debug)]
 pub(super) enum Heard {
+    /// It shows that it is a member.
+    Token(MembershipToken),
     /// A message.
     Message(Parsed),
     /// A piece.
@@ -66,7 +76,15 @@ pub(super) struct Session {
     /// It was begun at the address that the tracker told; if that is of no use, there is a way through the server.
     pub(super) fallback: Option<Candidate>,
     pub(super) began: Instant,
-    /// A direct path works: the scheduler knows of it.
+    /// The key of the other side, once it has proven it.
+    pub(super) key: Option<PublicKey>,
+    /// What it has shown last to prove that it is a member, and when.
+    pub(super) shown: Option<(MembershipToken, Instant)>,
+    /// That was good enough: what it says is heard, and it may have pieces.
+    pub(super) admitted: bool,
+    /// Since when a direct path works.
+    direct_since: Option<Instant>,
+    /// The scheduler knows of it.
     pub(super) up: bool,
     /// The other side has said something.
     heard: bool,
@@ -93,6 +111,10 @@ impl Session {
             wanted: false,
             fallback: None,
             began: now,
+            key: None,
+            shown: None,
+            admitted: false,
+            direct_since: None,
             up: false,
             heard: false,
             relay_dropped: false,
@@ -107,30 +129,68 @@ impl Session {
         }
     }
 
-    /// A direct path works: messages may flow. Returns what has come before.
-    pub(super) fn begin(&mut self, now: Instant, link: &mut Link) -> Vec<Heard> {
-        self.up = true;
-        let Some(quic) = link.quic(self.conn) else { return Vec::new() };
-        if let Some(control) = quic.streams().open(Dir::Uni) {
+    /// Shows that we are a member, if the other side has shown who it is; again when there is a newer proof.
+    pub(super) fn present(&mut self, link: &mut Link, token: &MembershipToken) {
+        if self.key.is_none() {
+            return;
+        }
+        if self.control.is_some() {
+            let bytes = renewal(token);
+            self.queued += bytes.len();
+            self.outbox.push_back(bytes);
+        } else if let Some(quic) = link.quic(self.conn)
+            && let Some(control) = quic.streams().open(Dir::Uni)
+        {
             // Fails only for a stream that has ended.
             let _ = quic.send_stream(control).set_priority(CONTROL_PRIORITY);
             self.control = Some(control);
-            let mut head = vec![CONTROL];
-            head.extend_from_slice(self.stream.as_bytes());
-            self.outbox.push_front(Bytes::from(head));
+            self.outbox.push_front(control_head(&self.stream, token));
         }
         self.pump(link);
-        let streams: Vec<QuicStream> = self.incoming.keys().copied().collect();
+    }
+
+    /// A direct path works.
+    pub(super) fn reached(&mut self, now: Instant) {
+        self.direct_since.get_or_insert(now);
+    }
+
+    /// Whether a direct path has worked.
+    pub(super) fn is_direct(&self) -> bool {
+        self.direct_since.is_some()
+    }
+
+    /// Whether the scheduler may know of it now. Whom we have connected to, the tracker has named a member just before: there is
+    /// no need to wait for its proof with what we have to say.
+    pub(super) fn may_begin(&self) -> bool {
+        !self.up && self.is_direct() && (self.admitted || self.outgoing)
+    }
+
+    /// Messages may flow.
+    pub(super) fn begin(&mut self, link: &mut Link) {
+        self.up = true;
+        self.pump(link);
+    }
+
+    /// Takes in what has come before it might be heard.
+    pub(super) fn resume(&mut self, now: Instant, link: &mut Link) -> Vec<Heard> {
         let mut heard = Vec::new();
+        let streams: Vec<QuicStream> = self.incoming.keys().copied().collect();
         for stream in streams {
-            self.read(now, link, stream, &mut heard);
+            if self.take(link, stream, &[], &mut heard) {
+                self.read(now, link, stream, &mut heard);
+            }
         }
         heard
     }
 
-    /// How long it may still take until there is a direct path.
+    /// Whether what the other side sends may be heard.
+    fn is_open(&self) -> bool {
+        self.up && self.admitted
+    }
+
+    /// Until when it must have a direct path, and then have shown that it is a member.
     pub(super) fn deadline(&self, patience: Duration) -> Option<Instant> {
-        (!self.up).then(|| self.began + patience)
+        (!self.is_open()).then(|| self.direct_since.unwrap_or(self.began) + patience)
     }
 
     /// Says something. Returns false if the other side does not take it.
@@ -147,7 +207,7 @@ impl Session {
 
     /// Sends a piece, or keeps it until a stream is free. Returns false if it was dropped.
     pub(super) fn send_piece(&mut self, link: &mut Link, head: PieceHead, content: Bytes) -> bool {
-        if self.waiting.len() >= MAX_WAITING {
+        if !self.admitted || self.waiting.len() >= MAX_WAITING {
             return false;
         }
         self.waiting.push_back((head, content));
@@ -254,20 +314,19 @@ impl Session {
         }
     }
 
-    /// Reads stream `stream`, as far as there is a direct path: before that the scheduler does not know the other side.
+    /// Reads stream `stream`. Before the other side may be heard, that is no more than what it must show for that.
     pub(super) fn read(&mut self, now: Instant, link: &mut Link, stream: QuicStream, heard: &mut Vec<Heard>) {
-        if !self.up {
-            return;
-        }
-        while let Some(incoming) = self.incoming.get_mut(&stream) {
+        let is_open = self.is_open();
+        while let Some(incoming) = self.incoming.get(&stream) {
+            let limit = if is_open { READ_SLICE } else { 1 };
+            if !is_open && !incoming.is_head() {
+                break;
+            }
             let Some(quic) = link.quic(self.conn) else { return };
             let mut chunks = Vec::new();
-            let ended = read(quic, stream, READ_SLICE, |data| chunks.push(data));
+            let ended = read(quic, stream, limit, |data| chunks.push(data));
             for chunk in chunks {
-                if let Err(fault) = incoming.take(&chunk, self.stream, &mut self.has_control, heard) {
-                    heard.push(Heard::Fault(fault));
-                    self.incoming.remove(&stream);
-                    stop(quic, stream, REFUSED);
+                if !self.take(link, stream, &chunk, heard) {
                     return;
                 }
             }
@@ -284,9 +343,25 @@ impl Session {
                 }
             }
         }
-        if self.has_control && !std::mem::replace(&mut self.heard, true) {
+        let said = heard.iter().any(|h| matches!(h, Heard::Message(_)));
+        if said && !std::mem::replace(&mut self.heard, true) {
             self.drop_relay(now, link);
         }
+    }
+
+    /// Takes in what has come on a stream. Returns false if it breaks the protocol.
+    fn take(&mut self, link: &mut Link, stream: QuicStream, data: &[u8], heard: &mut Vec<Heard>) -> bool {
+        let is_open = self.is_open();
+        let Some(incoming) = self.incoming.get_mut(&stream) else { return false };
+        let Err(fault) = incoming.take(data, &self.stream, is_open, &mut self.has_control, heard) else {
+            return true;
+        };
+        heard.push(Heard::Fault(fault));
+        self.incoming.remove(&stream);
+        if let Some(quic) = link.quic(self.conn) {
+            stop(quic, stream, REFUSED);
+        }
+        false
     }
 
     /// Gives the relay up once both sides have a direct path. One of them is enough to do so, and the other has shown that it
@@ -306,11 +381,21 @@ fn priority(head: &PieceHead) -> i32 {
 }
 
 impl Incoming {
-    /// Takes in what has come.
+    /// Whether it may still hold what the other side has to show before it is heard.
+    fn is_head(&self) -> bool {
+        match self {
+            Self::New => true,
+            Self::Control { head, .. } => head.len() < CONTROL_HEAD,
+            Self::Piece(_) => false,
+        }
+    }
+
+    /// Takes in what has come. Messages wait until the other side may be heard.
     fn take(
         &mut self,
         mut data: &[u8],
-        stream: StreamId,
+        stream: &StreamId,
+        is_open: bool,
         has_control: &mut bool,
         heard: &mut Vec<Heard>,
     ) -> Result<(), &'static str> {
@@ -328,22 +413,21 @@ impl Incoming {
         match self {
             Self::New => Ok(()),
             Self::Control { head, reader } => {
-                let missing = StreamId::LEN.saturating_sub(head.len()).min(data.len());
+                let missing = CONTROL_HEAD.saturating_sub(head.len()).min(data.len());
                 let (first, rest) = data.split_at(missing);
                 head.put_slice(first);
-                if head.len() < StreamId::LEN {
-                    return Ok(());
-                }
-                if head[..] != stream.as_bytes()[..] {
-                    return Err("it watches another stream");
+                let Ok(whole) = <&[u8; CONTROL_HEAD]>::try_from(&head[..]) else { return Ok(()) };
+                if !first.is_empty() {
+                    let token = parse_control_head(whole, stream);
+                    heard.push(Heard::Token(token.ok_or("it watches another stream, or shows no proof")?));
                 }
                 reader.push(rest);
+                if !is_open {
+                    return Ok(());
+                }
                 loop {
                     match reader.next() {
-                        Ok(Some(frame)) => match Parsed::parse(&frame) {
-                            Ok(parsed) => heard.push(Heard::Message(parsed)),
-                            Err(_) => return Err("a malformed message"),
-                        },
+                        Ok(Some(frame)) => heard.push(message(&frame)?),
                         Ok(None) => return Ok(()),
                         Err(_) => return Err("a message that is too long"),
                     }
@@ -372,49 +456,94 @@ impl Incoming {
     }
 }
 
+/// What a frame of another member holds.
+fn message(frame: &Bytes) -> Result<Heard, &'static str> {
+    if let Some(token) = parse_renewal(frame) {
+        return token.map(Heard::Token).map_err(|_| "a malformed proof");
+    }
+    Parsed::parse(frame).map(Heard::Message).map_err(|_| "a malformed message")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::SecretKey;
+    use crate::peer::token::DoorTag;
     use crate::swarm::Path;
     use crate::swarm::constants::MAX_PIECE;
 
     const STREAM: StreamId = StreamId::from_bytes([7; 16]);
 
+    fn token(expiry: u64) -> MembershipToken {
+        let key = SecretKey::from_bytes([1; 32]);
+        MembershipToken::issue(&key, &STREAM, &key.public(), DoorTag::OPEN, expiry)
+    }
+
     fn take(incoming: &mut Incoming, data: &[u8]) -> (Result<(), &'static str>, Vec<Heard>) {
         let (mut has_control, mut heard) = (false, Vec::new());
-        let result = incoming.take(data, STREAM, &mut has_control, &mut heard);
+        let result = incoming.take(data, &STREAM, true, &mut has_control, &mut heard);
         (result, heard)
+    }
+
+    /// A stream with proofs and messages, and what they are in words.
+    fn control() -> (Vec<u8>, Vec<String>) {
+        let mut bytes = control_head(&STREAM, &token(9)).to_vec();
+        let mut words = vec![format!("{:?}", token(9))];
+        for message in [Message::Request { piece: 7, slack: 300 }, Message::Bye] {
+            bytes.extend_from_slice(&frame(|out| message.encode(out)));
+            bytes.extend_from_slice(&renewal(&token(10)));
+            words.extend([format!("{message:?}"), format!("{:?}", token(10))]);
+        }
+        (bytes, words)
+    }
+
+    fn words(heard: Vec<Heard>) -> Vec<String> {
+        let word = |heard| match heard {
+            Heard::Message(Parsed::Message(m)) => format!("{m:?}"),
+            Heard::Token(t) => format!("{t:?}"),
+            other => panic!("{other:?}"),
+        };
+        heard.into_iter().map(word).collect()
     }
 
     #[test]
     fn messages_come_out_whole_however_they_are_cut() {
-        let mut bytes = vec![CONTROL];
-        bytes.extend_from_slice(STREAM.as_bytes());
-        let sent = [Message::Request { piece: 7, slack: 300 }, Message::Bye];
-        sent.iter().for_each(|m| bytes.extend_from_slice(&frame(|out| m.encode(out))));
+        let (bytes, expected) = control();
         let (mut incoming, mut has_control, mut heard) = (Incoming::New, false, Vec::new());
         for byte in bytes {
-            incoming.take(&[byte], STREAM, &mut has_control, &mut heard).unwrap();
+            incoming.take(&[byte], &STREAM, true, &mut has_control, &mut heard).unwrap();
         }
-        let got: Vec<_> = heard
-            .into_iter()
-            .map(|h| match h {
-                Heard::Message(Parsed::Message(m)) => m,
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        assert_eq!(got, sent);
+        assert_eq!(words(heard), expected);
+    }
+
+    #[test]
+    fn messages_wait_until_their_sender_may_be_heard() {
+        let (bytes, expected) = control();
+        let (mut incoming, mut has_control, mut heard) = (Incoming::New, false, Vec::new());
+        assert!(incoming.is_head());
+        incoming.take(&bytes, &STREAM, false, &mut has_control, &mut heard).unwrap();
+        assert!(!incoming.is_head());
+        assert_eq!(words(std::mem::take(&mut heard)), expected[..1]);
+        incoming.take(&[], &STREAM, false, &mut has_control, &mut heard).unwrap();
+        assert!(heard.is_empty());
+        incoming.take(&[], &STREAM, true, &mut has_control, &mut heard).unwrap();
+        assert_eq!(words(heard), expected[1..]);
     }
 
     #[test]
     fn what_breaks_the_protocol_is_told() {
-        let mut bytes = vec![CONTROL];
-        bytes.extend_from_slice(&[8; 16]);
+        let other = StreamId::from_bytes([8; 16]);
+        let bytes = control_head(&other, &token(9));
         assert!(take(&mut Incoming::New, &bytes).0.is_err(), "another stream");
+        let mut bytes = control_head(&STREAM, &token(9)).to_vec();
+        bytes[17] = 9;
+        assert!(take(&mut Incoming::New, &bytes).0.is_err(), "no proof");
+        let bytes = [&control_head(&STREAM, &token(9))[..], &frame(|out| out.push(32))].concat();
+        assert!(take(&mut Incoming::New, &bytes).0.is_err(), "no proof later");
         assert!(take(&mut Incoming::New, &[9]).0.is_err(), "an unknown kind");
         let (mut has_control, mut heard) = (true, Vec::new());
         assert!(
-            Incoming::New.take(&[CONTROL], STREAM, &mut has_control, &mut heard).is_err(),
+            Incoming::New.take(&[CONTROL], &STREAM, true, &mut has_control, &mut heard).is_err(),
             "a second one"
         );
         let mut piece = Incoming::New;

@@ -24,6 +24,8 @@ pub(super) struct Talk {
     reader: FrameReader,
     outbox: VecDeque<Bytes>,
     queued: usize,
+    /// The tracker listens no longer. What it has said before that, such as why, may still be on its way.
+    pub(super) deaf: bool,
 }
 
 /// What came of reading.
@@ -41,7 +43,7 @@ impl Talk {
     pub(super) fn open(link: &mut Link, conn: ConnId, hello: &Hello) -> Option<Self> {
         let stream = link.quic(conn)?.streams().open(Dir::Bi)?;
         let reader = FrameReader::new(MAX_FROM_TRACKER);
-        let mut talk = Self { conn, stream, reader, outbox: VecDeque::new(), queued: 0 };
+        let mut talk = Self { conn, stream, reader, outbox: VecDeque::new(), queued: 0, deaf: false };
         talk.queue(link, hello.encode());
         Some(talk)
     }
@@ -56,6 +58,9 @@ impl Talk {
     }
 
     fn queue(&mut self, link: &mut Link, bytes: Bytes) -> bool {
+        if self.deaf {
+            return true;
+        }
         if self.queued + bytes.len() > MAX_QUEUED {
             return false;
         }
@@ -64,7 +69,7 @@ impl Talk {
         self.pump(link)
     }
 
-    /// Writes what the connection takes. Returns false if the tracker does not want it.
+    /// Writes what the connection takes. Returns false if the connection is gone.
     pub(super) fn pump(&mut self, link: &mut Link) -> bool {
         let Some(quic) = link.quic(self.conn) else { return false };
         while let Some(first) = self.outbox.front_mut() {
@@ -72,11 +77,19 @@ impl Talk {
             let (written, end) = write(quic, self.stream, &mut chunk);
             self.queued = self.queued.saturating_sub(written);
             let [rest] = chunk;
-            if end != WriteEnd::Done {
-                *first = rest;
-                return end == WriteEnd::Blocked;
+            match end {
+                WriteEnd::Done => {
+                    self.outbox.pop_front();
+                }
+                WriteEnd::Blocked => {
+                    *first = rest;
+                    return true;
+                }
+                WriteEnd::Stopped => {
+                    self.deaf = true;
+                    self.outbox.clear();
+                }
             }
-            self.outbox.pop_front();
         }
         true
     }

@@ -2,20 +2,25 @@
 //!
 //! | where | what | bytes |
 //! |---|---|---|
-//! | to the tracker, first frame | hello: kind 1, version 1, stream id 16, URL of the origin | up to the end |
+//! | to the tracker, first frame | hello: kind 1, version 1, stream id 16, length 1 and so many bytes of a capability, URL of the origin | up to the end |
 //! | further frames | a [`ToTracker`](crate::swarm::ToTracker) | up to the end |
 //! | from the tracker, a frame | kind 1: terms: version 1, trust 1, number of keys 1, keys 32 each | up to the end |
 //! | | kind 2: a [`FromTracker`](crate::swarm::FromTracker) | up to the end |
 //! | | kind 3: refusal: reason 1 | up to the end |
-//! | between members, unidirectional | kind 1, stream id 16, then frames: a [`Message`](crate::swarm::Message) each | |
+//! | | kind 4: membership: time of the server 8, [`MembershipToken`] 81 | up to the end |
+//! | between members, unidirectional | kind 1, stream id 16, token 81, then frames: a [`Message`](crate::swarm::Message) each | |
+//! | | or, in place of a message, kind 32: a newer token 81 | up to the end |
 //! | | kind 2, [`PieceHead`](crate::swarm::PieceHead), content | up to the end |
 //!
 //! A frame is a 16-bit length and so many bytes. The first terms answer the hello; they come again when a signer begins or
-//! ends. Keys come from the tracker only, never from a member.
+//! ends. Keys come from the tracker only, never from a member. What says that a member is one comes after the first terms, before
+//! any candidates, and again before it expires.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use thiserror::Error;
 
+use super::token::{MembershipToken, TOKEN_LEN};
+use crate::info::{CAPABILITY_LEN, Capability};
 use crate::keys::{KEY_LEN, PublicKey};
 use crate::swarm::constants::{MAX_BATCH, MAX_CANDIDATES, MAX_CONTACT, MAX_PIECE};
 use crate::swarm::{MAX_HOPS, StreamId, Trust};
@@ -25,7 +30,7 @@ const VERSION: u8 = 1;
 /// Longest URL of an origin in a hello.
 pub(crate) const MAX_URL: usize = 2 * 1024;
 /// Longest frame to a tracker: a hello.
-pub(crate) const MAX_TO_TRACKER: usize = 2 + StreamId::LEN + MAX_URL;
+pub(crate) const MAX_TO_TRACKER: usize = 2 + StreamId::LEN + 1 + CAPABILITY_LEN + MAX_URL;
 /// Longest frame from a tracker: a full answer with candidates.
 pub(crate) const MAX_FROM_TRACKER: usize = 64 + MAX_CANDIDATES * (16 + MAX_CONTACT);
 /// Longest frame between members: a digest batch.
@@ -39,11 +44,16 @@ pub(crate) const MAX_SIGNERS: usize = 4;
 pub(crate) const CONTROL: u8 = 1;
 /// Kind of a unidirectional stream with a piece.
 pub(crate) const PIECE: u8 = 2;
+/// Bytes of a stream with messages before the first one, without its kind: the stream id and a token.
+pub(super) const CONTROL_HEAD: usize = StreamId::LEN + TOKEN_LEN;
+/// First byte of a frame between members that holds a newer token. Types of messages are smaller.
+const RENEWAL: u8 = 32;
 
 const HELLO: u8 = 1;
 const TERMS: u8 = 1;
 const MESSAGE: u8 = 2;
 const REFUSAL: u8 = 3;
+const MEMBERSHIP: u8 = 4;
 
 /// Why bytes of a stream make no sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -110,6 +120,8 @@ impl FrameReader {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hello {
     pub(crate) stream: StreamId,
+    /// What lets it in, where not everybody is.
+    pub(crate) capability: Option<Capability>,
     /// Where the stream comes from; may be empty.
     pub(crate) url: String,
 }
@@ -119,6 +131,10 @@ impl Hello {
         frame(|out| {
             out.extend_from_slice(&[HELLO, VERSION]);
             out.extend_from_slice(self.stream.as_bytes());
+            let capability = self.capability.as_ref().map(Capability::to_bytes);
+            let capability = capability.as_ref().map_or(&[][..], |c| c);
+            out.push(capability.len() as u8); // 0 or CAPABILITY_LEN
+            out.extend_from_slice(capability);
             out.extend_from_slice(self.url.as_bytes());
         })
     }
@@ -126,9 +142,16 @@ impl Hello {
     pub(crate) fn parse(body: &[u8]) -> Result<Self, WireError> {
         match body {
             [HELLO, VERSION, rest @ ..] => {
-                let (stream, url) = rest.split_first_chunk().ok_or(WireError::Malformed("hello"))?;
-                let url = std::str::from_utf8(url).map_err(|_| WireError::Malformed("hello"))?;
-                Ok(Self { stream: StreamId::from_bytes(*stream), url: url.to_owned() })
+                let malformed = WireError::Malformed("hello");
+                let (stream, rest) = rest.split_first_chunk().ok_or(malformed)?;
+                let (len, rest) = rest.split_first().ok_or(malformed)?;
+                let (capability, url) = rest.split_at_checked(usize::from(*len)).ok_or(malformed)?;
+                let capability = match capability {
+                    [] => None,
+                    bytes => Some(Capability::parse(bytes).map_err(|_| malformed)?),
+                };
+                let url = std::str::from_utf8(url).map_err(|_| malformed)?;
+                Ok(Self { stream: StreamId::from_bytes(*stream), capability, url: url.to_owned() })
             }
             [HELLO, version, ..] => Err(WireError::Version(*version)),
             [kind, ..] => Err(WireError::Kind(*kind)),
@@ -153,6 +176,10 @@ pub(crate) enum Refusal {
     Collision,
     /// This server tracks nothing.
     NoTracker,
+    /// The stream is for those who have a capability of its camera, and none was shown.
+    NoCapability,
+    /// The one that was shown does not let anybody in, or not any more.
+    WrongCapability,
 }
 
 impl Refusal {
@@ -162,6 +189,14 @@ impl Refusal {
             Self::Full => "the tracker has no room",
             Self::Collision => "another member has the same id",
             Self::NoTracker => "the server tracks no streams",
+            Self::NoCapability => {
+                "only those may share this stream whom its camera allows to see it; use the camera's xp2pInfo, or a URL with \
+                 its `token`"
+            }
+            Self::WrongCapability => {
+                "the capability does not allow to share this stream: it has expired, was revoked, is of another camera, or not \
+                 for live pictures; ask for a new xp2pInfo"
+            }
         }
     }
 }
@@ -173,6 +208,13 @@ pub(crate) enum Said {
     /// The bytes of a [`FromTracker`](crate::swarm::FromTracker).
     Message(Bytes),
     Refusal(Refusal),
+    /// It is a member.
+    Membership {
+        /// What the clock of the server shows, unix ms.
+        unix: u64,
+        /// To show to others.
+        token: MembershipToken,
+    },
 }
 
 impl Said {
@@ -197,8 +239,15 @@ impl Said {
                     Refusal::Full => 1,
                     Refusal::Collision => 2,
                     Refusal::NoTracker => 3,
+                    Refusal::NoCapability => 4,
+                    Refusal::WrongCapability => 5,
                 };
                 out.extend_from_slice(&[REFUSAL, reason]);
+            }
+            Self::Membership { unix, token } => {
+                out.push(MEMBERSHIP);
+                out.extend_from_slice(&unix.to_be_bytes());
+                out.extend_from_slice(&token.to_bytes());
             }
         })
     }
@@ -230,18 +279,56 @@ impl Said {
             [REFUSAL, reason] => Ok(Self::Refusal(match reason {
                 1 => Refusal::Full,
                 2 => Refusal::Collision,
+                4 => Refusal::NoCapability,
+                5 => Refusal::WrongCapability,
                 _ => Refusal::NoTracker,
             })),
+            [MEMBERSHIP, rest @ ..] => {
+                let malformed = WireError::Malformed("membership");
+                let (unix, token) = rest.split_first_chunk().ok_or(malformed)?;
+                let token = MembershipToken::parse(token).map_err(|_| malformed)?;
+                Ok(Self::Membership { unix: u64::from_be_bytes(*unix), token })
+            }
             [kind, ..] => Err(WireError::Kind(*kind)),
             [] => Err(WireError::Malformed("frame")),
         }
     }
 }
 
+/// What a stream with messages begins with.
+pub(super) fn control_head(stream: &StreamId, token: &MembershipToken) -> Bytes {
+    [&[CONTROL][..], stream.as_bytes(), &token.to_bytes()].concat().into()
+}
+
+/// Reads it, without the kind. `None`: it is another stream, or holds no token.
+pub(super) fn parse_control_head(head: &[u8; CONTROL_HEAD], stream: &StreamId) -> Option<MembershipToken> {
+    let (id, token) = head.split_first_chunk()?;
+    if id != stream.as_bytes() {
+        return None;
+    }
+    MembershipToken::parse(token).ok()
+}
+
+/// A frame with a newer token.
+pub(super) fn renewal(token: &MembershipToken) -> Bytes {
+    frame(|out| {
+        out.push(RENEWAL);
+        out.extend_from_slice(&token.to_bytes());
+    })
+}
+
+/// The token in a frame of another member. `None`: it holds a message.
+pub(super) fn parse_renewal(frame: &[u8]) -> Option<Result<MembershipToken, WireError>> {
+    let [RENEWAL, token @ ..] = frame else { return None };
+    Some(MembershipToken::parse(token).map_err(|_| WireError::Malformed("token")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::info::Right;
     use crate::keys::SecretKey;
+    use crate::peer::token::DoorTag;
 
     fn body(frame: &Bytes) -> Bytes {
         let mut reader = FrameReader::new(MAX_FROM_TRACKER);
@@ -256,16 +343,65 @@ mod tests {
 
     #[test]
     fn what_is_said_comes_back() {
-        let hello = Hello { stream: StreamId::from_bytes([7; 16]), url: "http://a/b".to_owned() };
-        assert_eq!(Hello::parse(&body(&hello.encode())), Ok(hello));
+        let stream = StreamId::from_bytes([7; 16]);
+        let secret = SecretKey::from_bytes([1; 32]);
+        let shown = Capability::issue(&secret, Right::Live.into(), 7, None, [0; 8]);
+        for capability in [None, Some(shown)] {
+            let url = "http://a/b".to_owned();
+            let hello = Hello { stream, capability, url };
+            assert_eq!(Hello::parse(&body(&hello.encode())), Ok(hello));
+        }
+        let token = MembershipToken::issue(&secret, &stream, &secret.public(), DoorTag::OPEN, 1_800_000_000);
         let keys = vec![SecretKey::from_bytes([1; 32]).public(), SecretKey::from_bytes([2; 32]).public()];
         for said in [
             Said::Terms(Terms { trust: Trust::Witness, keys }),
             Said::Terms(Terms { trust: Trust::Quorum, keys: Vec::new() }),
             Said::Message(Bytes::from_static(b"abc")),
             Said::Refusal(Refusal::Collision),
+            Said::Refusal(Refusal::NoCapability),
+            Said::Refusal(Refusal::WrongCapability),
+            Said::Membership { unix: 1_799_999_700_123, token: token.clone() },
         ] {
             assert_eq!(Said::parse(&body(&said.encode())), Ok(said));
+        }
+        assert_eq!(parse_renewal(&body(&renewal(&token))), Some(Ok(token.clone())));
+        let head = control_head(&stream, &token);
+        let head: &[u8; CONTROL_HEAD] = head[1..].try_into().unwrap();
+        assert_eq!(parse_control_head(head, &stream), Some(token));
+        assert_eq!(parse_control_head(head, &StreamId::from_bytes([8; 16])), None);
+    }
+
+    #[test]
+    fn a_hello_that_was_cut_is_none() {
+        let secret = SecretKey::from_bytes([1; 32]);
+        let capability = Some(Capability::issue(&secret, Right::Live.into(), 7, None, [0; 8]));
+        let hello = Hello { stream: StreamId::from_bytes([7; 16]), capability, url: String::new() };
+        let whole = body(&hello.encode());
+        for len in 0..whole.len() {
+            assert!(Hello::parse(&whole[..len]).is_err(), "{len}");
+        }
+        let mut none = whole.to_vec();
+        none[18] = 5;
+        assert_eq!(Hello::parse(&none), Err(WireError::Malformed("hello")), "five bytes are no capability");
+        none[18] = 86;
+        none[19] = 9;
+        assert_eq!(Hello::parse(&none), Err(WireError::Malformed("hello")), "an unknown format");
+    }
+
+    #[test]
+    fn tokens_are_no_messages_and_whole() {
+        let secret = SecretKey::from_bytes([1; 32]);
+        let stream = StreamId::from_bytes([7; 16]);
+        let token = MembershipToken::issue(&secret, &stream, &secret.public(), DoorTag::OPEN, 9);
+        let frame = body(&renewal(&token));
+        assert!(crate::swarm::codec::Parsed::parse(&frame).is_err());
+        assert_eq!(parse_renewal(&[1, 2]), None);
+        let said = body(&Said::Membership { unix: 7, token }.encode());
+        for len in 1..frame.len() {
+            assert!(matches!(parse_renewal(&frame[..len]), Some(Err(_))), "{len}");
+        }
+        for len in 1..said.len() {
+            assert!(Said::parse(&said.slice(..len)).is_err(), "{len}");
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::config::{ServerConfig, ServerError};
+use super::doors::Door;
 use super::event::{ServerEvent, ServerStats};
 use super::registrations::{Context, Registrations, TrackNews};
 use super::relay::{ForwardOutcome, OpenOutcome, Relay};
@@ -73,7 +74,7 @@ impl Server {
             link: Link::new(link).map_err(ServerError::Link)?,
             relay: Relay::new(config.relay, config.entropy.rng("relay"), now),
             registrations: Registrations::default(),
-            tracking: Tracking::new(config.tracking, config.entropy.rng("tracking")),
+            tracking: Tracking::new(config.tracking, config.secret.clone(), config.entropy.rng("tracking")),
             track_news: Vec::new(),
             stun: StunResponder::new(config.stun_rate, now),
             queue: VecDeque::new(),
@@ -127,6 +128,13 @@ impl Server {
     /// Forgets who signs a stream.
     pub fn forget_signer(&mut self, _now: Instant, stream: StreamId) {
         self.tracking.forget_signer(&mut self.link, stream);
+    }
+
+    /// Says who may be a member of a stream's swarm: whoever shows a capability that opens `door`; `None`: everybody, as before it
+    /// was ever said. Members whom the new door does not let in are members no longer. Returns false if there are too many
+    /// doors to remember it; then the stream is as it was.
+    pub fn set_door(&mut self, now: Instant, stream: StreamId, door: Option<Door>) -> bool {
+        self.tracking.set_door(now, &mut self.link, stream, door)
     }
 
     /// Takes in a digest batch of a signer in this process, such as a witness. Batches of a stream that
@@ -344,7 +352,10 @@ impl Machine for Server {
             .min()
     }
 
-    fn set_wall_clock(&mut self, _now: Instant, _unix: Duration) {}
+    fn set_wall_clock(&mut self, now: Instant, unix: Duration) {
+        self.tracking.set_wall_clock(now, &mut self.link, unix);
+        self.handle_link_events(now);
+    }
 
     fn set_local_addresses(&mut self, now: Instant, addrs: &[SocketAddr]) {
         self.link.set_local_addresses(now, addrs);

@@ -6,6 +6,7 @@
 
 mod config;
 mod cookie;
+mod doors;
 mod event;
 mod filling;
 mod limits;
@@ -17,5 +18,6 @@ mod stun;
 mod tracking;
 
 pub use self::config::{ServerConfig, ServerError, TrackingConfig};
+pub use self::doors::Door;
 pub use self::event::{ServerEvent, ServerStats};
 pub use self::machine::Server;

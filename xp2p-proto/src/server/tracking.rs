@@ -1,7 +1,7 @@
 //! The trackers of all streams, and the streams of registered members that talk to them.
 //!
 //! A member is who its connection has proven to be: its [`PeerId`] follows from the key, and two keys with the same id cannot
-//! both be in a swarm.
+//! both be in a swarm. Who may be in it `doors` says.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -13,12 +13,14 @@ use rand_chacha::ChaCha12Rng;
 use rand_core::Rng;
 
 use super::config::TrackingConfig;
+use super::doors::{self, Door, Doors};
 use super::event::ServerEvent;
 use super::filling::Filling;
 use super::limits::Bucket;
 use super::registrations::TrackNews;
 use super::store::Store;
-use crate::keys::PublicKey;
+use crate::info::Capability;
+use crate::keys::{PublicKey, SecretKey};
 use crate::link::stream::{ReadEnd, WriteEnd, end, read, stop, write};
 use crate::link::{ConnId, Link, LinkEvent, StreamId as QuicStream};
 use crate::peer::contact::seen_at;
@@ -58,6 +60,10 @@ struct Talk {
     reader: FrameReader,
     /// Known after the hello.
     stream: Option<StreamId>,
+    /// What it has shown to be let in.
+    capability: Option<Capability>,
+    /// When it is to get a new proof of its membership.
+    renew_at: Option<Instant>,
     outbox: VecDeque<Bytes>,
     queued: usize,
     bucket: Bucket,
@@ -80,10 +86,13 @@ struct Signer {
 pub(super) struct Tracking {
     config: TrackingConfig,
     rng: ChaCha12Rng,
+    doors: Doors,
     swarms: BTreeMap<StreamId, Swarm>,
     talks: BTreeMap<ConnId, Talk>,
     signers: BTreeMap<StreamId, Signer>,
     next_tick: Option<Instant>,
+    /// When memberships are looked at.
+    next_check: Option<Instant>,
     drops: u64,
     filled_bytes: u64,
 }
@@ -98,14 +107,16 @@ enum Verdict {
 }
 
 impl Tracking {
-    pub(super) fn new(config: TrackingConfig, rng: ChaCha12Rng) -> Self {
+    pub(super) fn new(config: TrackingConfig, identity: SecretKey, rng: ChaCha12Rng) -> Self {
         Self {
             config,
             rng,
+            doors: Doors::new(identity),
             swarms: BTreeMap::new(),
             talks: BTreeMap::new(),
             signers: BTreeMap::new(),
             next_tick: None,
+            next_check: None,
             drops: 0,
             filled_bytes: 0,
         }
@@ -170,6 +181,74 @@ impl Tracking {
         }
     }
 
+    /// Says who may be a member of `stream`. Returns false if there is no room to remember it.
+    pub(super) fn set_door(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        stream: StreamId,
+        door: Option<Door>,
+    ) -> bool {
+        let Some(changed) = self.doors.set(stream, door) else { return false };
+        if changed {
+            self.review(now, link, |talk| talk.stream == Some(stream));
+        }
+        true
+    }
+
+    /// Takes in what the clock shows.
+    pub(super) fn set_wall_clock(&mut self, now: Instant, link: &mut Link, unix: Duration) {
+        if self.doors.set_clock(now, unix) {
+            self.review(now, link, |talk| talk.stream.is_some());
+        }
+    }
+
+    /// Looks at members as if they came now: they get a new proof, or have to go.
+    fn review(&mut self, now: Instant, link: &mut Link, which: impl Fn(&Talk) -> bool) {
+        let conns: Vec<ConnId> = self.talks.iter().filter(|(_, t)| which(t)).map(|(c, _)| *c).collect();
+        for conn in conns {
+            let Some((talk, stream)) = self.talks.get(&conn).and_then(|t| Some((t, t.stream?))) else {
+                continue;
+            };
+            match self.doors.admit(now, &stream, talk.capability.as_ref()) {
+                Ok(()) => self.grant(now, link, conn),
+                Err(refusal) => self.refuse(now, link, conn, refusal),
+            }
+        }
+    }
+
+    /// Gives the member of `conn` a proof that it is one.
+    fn grant(&mut self, now: Instant, link: &mut Link, conn: ConnId) {
+        let Some(talk) = self.talks.get_mut(&conn) else { return };
+        let Some(stream) = talk.stream else { return };
+        let said = self.doors.membership(now, &stream, &talk.peer, talk.capability.as_ref());
+        // Before the time is known there is none; then all get theirs.
+        talk.renew_at = said.as_ref().map(|_| now + doors::RENEW);
+        if let Some(said) = said {
+            self.say(link, conn, said.encode());
+        }
+    }
+
+    /// Renews proofs, and ends the membership of those whose capability has expired.
+    fn check_memberships(&mut self, now: Instant, link: &mut Link) {
+        if self.next_check.is_some_and(|at| at > now) {
+            return;
+        }
+        self.next_check = Some(now + doors::CHECK);
+        let mut expired = Vec::new();
+        let mut due = Vec::new();
+        for (conn, talk) in &self.talks {
+            let Some(stream) = &talk.stream else { continue };
+            if talk.capability.as_ref().is_some_and(|c| self.doors.is_expired(now, stream, c)) {
+                expired.push(*conn);
+            } else if talk.renew_at.is_some_and(|at| at <= now) {
+                due.push(*conn);
+            }
+        }
+        expired.into_iter().for_each(|conn| self.refuse(now, link, conn, Refusal::WrongCapability));
+        due.into_iter().for_each(|conn| self.grant(now, link, conn));
+    }
+
     fn terms(&self, stream: &StreamId) -> Terms {
         match self.signers.get(stream) {
             Some(signer) => Terms { trust: signer.trust, keys: signer.keys.clone() },
@@ -228,6 +307,8 @@ impl Tracking {
                     quic: stream,
                     reader: FrameReader::new(MAX_TO_TRACKER),
                     stream: None,
+                    capability: None,
+                    renew_at: None,
                     outbox: VecDeque::new(),
                     queued: 0,
                     bucket: Bucket::new(rate, rate * u64::from(BURST_SECONDS), now),
@@ -312,6 +393,12 @@ impl Tracking {
         self.forget(now, link, conn);
     }
 
+    /// Says why a member is none, or none any more.
+    fn refuse(&mut self, now: Instant, link: &mut Link, conn: ConnId, refusal: Refusal) {
+        self.say(link, conn, Said::Refusal(refusal).encode());
+        self.finish(now, link, conn, None);
+    }
+
     fn receive(&mut self, now: Instant, link: &mut Link, conn: ConnId, events: &mut VecDeque<ServerEvent>) {
         let verdict = loop {
             let Some(talk) = self.talks.get_mut(&conn) else { return };
@@ -333,10 +420,7 @@ impl Tracking {
                 self.drops += 1;
                 self.finish(now, link, conn, Some(MISBEHAVED));
             }
-            Verdict::Refused(refusal) => {
-                self.say(link, conn, Said::Refusal(refusal).encode());
-                self.finish(now, link, conn, None);
-            }
+            Verdict::Refused(refusal) => self.refuse(now, link, conn, refusal),
         }
     }
 
@@ -393,6 +477,7 @@ impl Tracking {
         if self.config.max_streams == 0 {
             return Err(Refusal::NoTracker);
         }
+        self.doors.admit(now, &stream, hello.capability.as_ref())?;
         let known = self.swarms.contains_key(&stream);
         if !known && self.swarms.len() >= self.config.max_streams {
             return Err(Refusal::Full);
@@ -420,6 +505,7 @@ impl Tracking {
         swarm.members.insert(talk.id, (conn, talk.peer));
         swarm.empty_since = None;
         talk.stream = Some(stream);
+        talk.capability = hello.capability.clone();
         if !known || (url.is_some() && !swarm.url_known) {
             swarm.url_known = url.is_some();
             events.push_back(ServerEvent::StreamWanted { stream, url });
@@ -427,6 +513,7 @@ impl Tracking {
         self.next_tick.get_or_insert(now + TICK);
         let terms = Said::Terms(self.terms(&stream)).encode();
         self.say(link, conn, terms);
+        self.grant(now, link, conn);
         Ok(())
     }
 
@@ -451,6 +538,7 @@ impl Tracking {
             swarm.tracker.handle_timeout(now);
             self.flush(now, link, stream);
         }
+        self.check_memberships(now, link);
         self.next_tick = (!self.swarms.is_empty()).then(|| now + TICK);
     }
 

@@ -6,7 +6,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use async_channel::Sender;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -46,7 +48,13 @@ fn name_of(path: &str) -> Option<&str> {
     path.strip_prefix(PREFIX)?.strip_suffix(SUFFIX).filter(|name| is_name(name))
 }
 
-pub(super) fn answer(server: &Server, request: &Request<Incoming>, peer: SocketAddr) -> Response<Answer> {
+/// `limit` is told until when the client may be served, if not for ever.
+pub(super) fn answer(
+    server: &Server,
+    request: &Request<Incoming>,
+    peer: SocketAddr,
+    limit: &Sender<Duration>,
+) -> Response<Answer> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -57,7 +65,10 @@ pub(super) fn answer(server: &Server, request: &Request<Incoming>, peer: SocketA
     };
     if let Some(authorize) = &server.config.authorize {
         match authorize(&OriginRequest::new(request, name, peer)) {
-            Ok(()) => {}
+            Ok(permit) => {
+                // There is one request on a connection, so there is room.
+                let _ = permit.until.map(|until| limit.try_send(until));
+            }
             Err(Denied::Unauthorized) => {
                 let mut response = text(StatusCode::UNAUTHORIZED, "this stream needs a permission\n");
                 response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

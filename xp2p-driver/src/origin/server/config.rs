@@ -55,9 +55,21 @@ pub enum Denied {
     Forbidden,
 }
 
+/// That a client is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permit {
+    /// Unix time at which its connection is ended; `None`: it may stay.
+    pub until: Option<Duration>,
+}
+
+impl Permit {
+    /// For as long as it likes.
+    pub const UNLIMITED: Self = Self { until: None };
+}
+
 /// Decides whether a client is served; asked before it can learn whether there is such a publication. It runs on the
 /// connection's task and must not block.
-pub type Authorize = Arc<dyn Fn(&OriginRequest<'_>) -> Result<(), Denied> + Send + Sync>;
+pub type Authorize = Arc<dyn Fn(&OriginRequest<'_>) -> Result<Permit, Denied> + Send + Sync>;
 
 /// Configuration of an [`OriginServer`](super::OriginServer).
 #[derive(Clone)]

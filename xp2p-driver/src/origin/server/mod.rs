@@ -23,7 +23,7 @@ use thiserror::Error;
 
 use self::answer::answer;
 pub(crate) use self::answer::is_name as is_publication_name;
-pub use self::config::{Authorize, Denied, OriginRequest, OriginServerConfig};
+pub use self::config::{Authorize, Denied, OriginRequest, OriginServerConfig, Permit};
 use self::publication::Shared;
 pub use self::publication::{Feed, Publication, PublicationStats, Tap};
 pub use self::tls::TlsIdentity;
@@ -33,6 +33,8 @@ use crate::runtime::{Listener, Runtime, Task, sleep};
 
 /// Largest request head, in bytes.
 pub const MAX_REQUEST_HEAD: usize = 16 * 1024;
+/// How often it is looked whether a permit has expired, because clocks are set now and then.
+const PERMIT_CHECK: Duration = Duration::from_secs(2);
 /// How long it waits when the system has no connection to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -271,8 +273,9 @@ async fn serve<R: Runtime>(runtime: &R, server: &Arc<Server>, tcp: R::Tcp, peer:
             }
         }
     };
+    let (limit, limited) = async_channel::bounded(1);
     let service = service_fn(|request| {
-        let response = answer(server, &request, peer);
+        let response = answer(server, &request, peer, &limit);
         async move { Ok::<_, Infallible>(response) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -282,7 +285,23 @@ async fn serve<R: Runtime>(runtime: &R, server: &Arc<Server>, tcp: R::Tcp, peer:
         .keep_alive(false)
         .half_close(false)
         .serve_connection(HyperIo::new(io), service);
-    if let Err(e) = connection.await {
-        tracing::debug!("a client's connection ended: {e}");
+    let served = async {
+        if let Err(e) = connection.await {
+            tracing::debug!("a client's connection ended: {e}");
+        }
+    };
+    // Cut, not ended in order: the stream goes on, only not for this client.
+    futures_lite::future::or(served, expired(runtime, limited)).await;
+}
+
+/// Ends when a client may be served no longer.
+async fn expired<R: Runtime>(runtime: &R, limited: async_channel::Receiver<Duration>) {
+    let Ok(until) = limited.recv().await else { return std::future::pending().await };
+    loop {
+        let left = until.saturating_sub(runtime.unix_time());
+        if left.is_zero() {
+            return tracing::debug!("what a client has shown has expired");
+        }
+        sleep(runtime, left.min(PERMIT_CHECK)).await;
     }
 }
