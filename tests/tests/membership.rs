@@ -118,7 +118,8 @@ fn assert_undisturbed(swarm: &mut Swarm, who: &[usize], from: Duration) {
         assert!(refusals(swarm, *n).is_empty(), "member {n}");
         assert_eq!(swarm.with(*n, |p, _| p.stats().banned), 0, "member {n}");
     }
-    let sharing = got(swarm, who, 5 * SEC);
+    // Two read the origin for a few seconds when one takes over from another.
+    let sharing = got(swarm, who, 15 * SEC);
     let rich = sharing.iter().filter(|b| **b > 200_000).count();
     assert!(rich + 1 >= who.len(), "all but one live on the others: {sharing:?}");
 }
