@@ -184,6 +184,8 @@ impl<P: Payload> Member<P> {
                     // It may be ahead of the signer, by what those who read the origin say.
                     self.clock = Some(edge as i64 - self.now);
                 }
+                // A tracker that we were away from may have elected others since; if it has not, it says so now.
+                self.demote();
                 if candidates.is_empty() && self.neighbours.len() == 0 {
                     self.open_origin(OriginReason::NoPeers);
                 }

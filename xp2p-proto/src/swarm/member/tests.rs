@@ -367,6 +367,29 @@ fn a_tracker_that_cannot_be_reached_does_not_keep_a_newcomer_from_the_origin() {
 }
 
 #[test]
+fn who_joins_again_reads_the_origin_for_others_only_if_it_is_elected_again() {
+    let mut bench = Bench::usual();
+    bench.member.handle_tracker(bench.now, FromTracker::Elect);
+    assert!(bench.member.origin.is_permanent());
+    let welcome = || FromTracker::Welcome { edge: Some(0), trust: Trust::Witness, candidates: Vec::new() };
+    bench.member.handle_tracker(bench.now, welcome());
+    assert!(bench.member.origin.is_open() && !bench.member.origin.is_permanent());
+
+    let config = crate::swarm::TrackerConfig::new([1; 32], Trust::Witness);
+    let mut tracker = crate::swarm::Tracker::new(config, bench.now);
+    for time in 0..2 {
+        let join =
+            ToTracker::Join { nat: NatClass::Public, slots: 9, may_pull: true, contact: Default::default() };
+        tracker.handle(bench.now, A, 1, join);
+        let said: Vec<_> = std::iter::from_fn(|| tracker.poll_action()).collect();
+        let at = |wanted: fn(&FromTracker) -> bool| said.iter().position(|(_, m)| wanted(m));
+        let welcome = at(|m| matches!(m, FromTracker::Welcome { .. }));
+        let elect = at(|m| matches!(m, FromTracker::Elect));
+        assert!(welcome.is_some() && welcome < elect, "time {time}: {said:?}");
+    }
+}
+
+#[test]
 fn a_piece_of_the_origin_is_passed_on_only_when_its_digest_agrees() {
     let mut bench = Bench::usual();
     bench.announce(0..20);

@@ -223,6 +223,9 @@ impl Tracker {
                 candidates,
             },
         );
+        if self.pullers.contains(peer) {
+            self.tell(peer, FromTracker::Elect);
+        }
         self.send_recent_batches(peer);
         self.elect_if_needed();
     }
