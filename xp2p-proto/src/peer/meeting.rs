@@ -91,13 +91,17 @@ impl Peer {
             }
             return;
         }
-        match self.address_of(&candidate) {
+        let Some(contact) = self.contact_of(&candidate) else {
+            self.member.connect_failed(now, peer);
+            return;
+        };
+        match self.address_of(&contact) {
             Some(addr) if candidate.nat.must_begin(self.config.nat) => {
                 self.knock(addr);
                 self.meetings.expect(now, candidate, true);
             }
-            Some(addr) if self.connect_at(now, &candidate, addr, true) => {}
-            _ => self.connect_through_server(now, &candidate),
+            Some(addr) if self.connect_at(now, &candidate, &contact, addr, true) => {}
+            _ => self.connect_through_server(now, &candidate, &contact),
         }
     }
 
@@ -106,9 +110,10 @@ impl Peer {
         if self.neighbours.of(candidate.peer).is_some() {
             return;
         }
-        let Some(addr) = self.address_of(&candidate) else { return };
+        let Some(contact) = self.contact_of(&candidate) else { return };
+        let Some(addr) = self.address_of(&contact) else { return };
         if begin {
-            self.connect_at(now, &candidate, addr, false);
+            self.connect_at(now, &candidate, &contact, addr, false);
         } else {
             self.knock(addr);
             self.meetings.expect(now, candidate, false);
@@ -119,7 +124,7 @@ impl Peer {
     pub(super) fn check_meetings(&mut self, now: Instant) {
         while let Some((candidate, wanted)) = self.meetings.missed(now) {
             if wanted && self.neighbours.of(candidate.peer).is_none() {
-                self.connect_through_server(now, &candidate);
+                self.fall_back(now, &candidate);
             }
         }
         let stuck: Vec<ConnId> =
@@ -129,7 +134,7 @@ impl Peer {
             self.stats.paths = self.stats.paths + self.link.totals(conn);
             self.link.close(now, conn, CLOSE_NO_PATH, "nothing comes back");
             if let Some(candidate) = session.fallback.filter(|_| session.wanted) {
-                self.connect_through_server(now, &candidate);
+                self.fall_back(now, &candidate);
             }
         }
     }
@@ -140,13 +145,14 @@ impl Peer {
         stuck.chain(self.meetings.next()).min()
     }
 
-    /// Where the server sees a member that we may connect to. Those behind our own NAT are not reached at that address.
-    fn address_of(&self, candidate: &Candidate) -> Option<SocketAddr> {
-        let addr = self.contact_of(candidate)?.addr?;
+    /// Where the server sees a member. Those behind our own NAT are not reached at that address.
+    fn address_of(&self, contact: &Contact) -> Option<SocketAddr> {
+        let addr = contact.addr?;
         let ours = self.link.observed_addresses().iter().any(|own| own.ip() == addr.ip());
         (!ours).then_some(addr)
     }
 
+    /// How to reach a member that we may connect to.
     fn contact_of(&self, candidate: &Candidate) -> Option<Contact> {
         let wanted = !self.closing && !self.neighbours.is_banned(candidate.peer) && candidate.peer != self.id;
         Contact::parse(&candidate.contact, candidate.peer).filter(|_| wanted)
@@ -160,21 +166,32 @@ impl Peer {
     }
 
     /// Connects to a member where the server sees it. Returns whether there is any sense in it.
-    fn connect_at(&mut self, now: Instant, candidate: &Candidate, addr: SocketAddr, wanted: bool) -> bool {
-        let Some(contact) = self.contact_of(candidate) else { return false };
+    fn connect_at(
+        &mut self,
+        now: Instant,
+        candidate: &Candidate,
+        contact: &Contact,
+        addr: SocketAddr,
+        wanted: bool,
+    ) -> bool {
         let Ok(conn) = self.link.connect_direct(now, contact.key, addr, PEER_ALPN) else { return false };
         self.begun(now, conn, candidate, wanted, Some(candidate.clone()));
         true
     }
 
-    fn connect_through_server(&mut self, now: Instant, candidate: &Candidate) {
-        let servers = &self.config.server.addrs;
-        let conn = self.contact_of(candidate).and_then(|contact| {
-            self.link.connect_relayed(now, contact.key, contact.ticket, servers, PEER_ALPN).ok()
-        });
-        match conn {
-            Some(conn) => self.begun(now, conn, candidate, true, None),
+    /// The address was of no use.
+    fn fall_back(&mut self, now: Instant, candidate: &Candidate) {
+        match self.contact_of(candidate) {
+            Some(contact) => self.connect_through_server(now, candidate, &contact),
             None => self.member.connect_failed(now, candidate.peer),
+        }
+    }
+
+    fn connect_through_server(&mut self, now: Instant, candidate: &Candidate, contact: &Contact) {
+        let servers = &self.config.server.addrs;
+        match self.link.connect_relayed(now, contact.key, contact.ticket, servers, PEER_ALPN) {
+            Ok(conn) => self.begun(now, conn, candidate, true, None),
+            Err(_) => self.member.connect_failed(now, candidate.peer),
         }
     }
 

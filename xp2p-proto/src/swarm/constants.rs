@@ -120,11 +120,11 @@ pub const EVICT_GRACE_MS: i64 = 3_000;
 /// Part of the uplink that subscriptions may use; the rest is for repairs, newcomers and bursts. Both 0.65 and 0.88 bring more
 /// storms.
 pub const SLOT_SHARE: f64 = 0.75;
-/// What a piece costs beyond its bytes.
-pub const OVERHEAD: f64 = 1.05;
 /// The same part of a member that reads the origin for others, and of what it believes no more: everybody asks it, for places
 /// and for single pieces, and whatever waits here comes as much later everywhere below. At 0.75 pieces waited 400 ms.
 pub const PULLER_SLOT_SHARE: f64 = 0.5;
+/// What a piece costs beyond its bytes.
+pub const OVERHEAD: f64 = 1.05;
 /// Most children of one member.
 pub const MAX_SLOTS: i32 = 90;
 /// Above this backlog, in ms, a member has too many children.

@@ -154,7 +154,7 @@ pub enum FromTracker {
         /// Whom to connect to.
         candidates: Vec<Candidate>,
     },
-    /// Answers [`ToTracker::More`].
+    /// Answers [`ToTracker::More`], and names new pullers to those whose parents are dead.
     Candidates(Vec<Candidate>),
     /// Another member has just been told of this one: both do at the same time what it takes to reach each other.
     Meet {

@@ -1,7 +1,5 @@
 //! One substream of a member.
 
-use std::collections::BTreeSet;
-
 use super::{Member, Ms};
 use crate::swarm::constants::{LANES, LIVE_MS};
 use crate::swarm::{NO_SOURCE, Path, Payload, PeerId, PieceNo};
@@ -128,17 +126,6 @@ impl<P: Payload> Member<P> {
     /// How many more children would be taken.
     pub(super) fn spare(&self) -> i32 {
         if self.config.share { self.slots - self.children() as i32 } else { 0 }
-    }
-
-    /// Those who feed us or are fed by us.
-    pub(super) fn related(&self) -> BTreeSet<PeerId> {
-        self.lanes
-            .iter()
-            .flat_map(|l| {
-                let asked = l.asking.map(|(peer, _)| peer);
-                l.children.iter().map(|c| c.peer).chain(l.parent).chain(asked)
-            })
-            .collect()
     }
 
     /// Whether `peer` feeds us or is fed by us.

@@ -526,20 +526,14 @@ impl<P: Payload> Member<P> {
         self.last_status = self.now;
         self.next_status = self.now + STATUS_INTERVAL_MS;
         let status = Box::new(self.status());
-        let related = self.related();
-        // Every other time for the others: their turn comes a little before twice the interval is over.
+        // Every other time for those that neither feed us nor are fed: their turn comes a little before twice the interval is over.
         let (now, others) = (self.now, STATUS_INTERVAL_MS * 3 / 2);
-        let due = |n: &&mut Neighbour| related.contains(&n.id) || now - n.told_at >= others;
-        let peers: Vec<_> = self
-            .neighbours
-            .iter_mut()
-            .filter(due)
-            .map(|n| {
-                n.told_at = now;
-                n.id
-            })
-            .collect();
+        let due = |n: &&Neighbour| now - n.told_at >= others || self.is_related(n.id);
+        let peers: Vec<_> = self.neighbours.iter().filter(due).map(|n| n.id).collect();
         for to in peers {
+            if let Some(neighbour) = self.neighbours.get_mut(to) {
+                neighbour.told_at = now;
+            }
             self.send(to, Message::Status(status.clone()));
         }
     }

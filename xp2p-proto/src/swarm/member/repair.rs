@@ -136,7 +136,7 @@ impl<P: Payload> Member<P> {
 
     /// Asks the best source for a piece. Returns whether there was one.
     fn pull(&mut self, info: &PieceInfo, deadline: i64) -> bool {
-        let mut best: Option<(i64, PeerId, i64, i64)> = None;
+        let mut best: Option<(i64, Ask)> = None;
         let each = if self.playout.has_begun() { MAX_PULLS_EACH } else { MAX_START_PULLS_EACH };
         let slot = self.shelf.get(info.no);
         let (k, age) = (info.lane(), self.age(info));
@@ -166,7 +166,7 @@ impl<P: Payload> Member<P> {
                 + if has { 0 } else { DOUBT_MS }
                 + if n.origin_fed { ORIGIN_FED_MS } else { 0 }
                 + noise;
-            if best.is_none_or(|(b, ..)| score < b) {
+            if best.is_none_or(|(b, _)| score < b) {
                 let base = 2 * n.rtt;
                 let timeout = if !n.delivered {
                     n.rtt * 3 / 2 + UNPROVEN_TIMEOUT_MS + n.backlog
@@ -175,22 +175,24 @@ impl<P: Payload> Member<P> {
                 } else {
                     base + TIMEOUT_MS + n.backlog
                 };
-                best = Some((score, n.id, timeout, n.rtt + HEDGE_MS));
+                let (until, hedge_at) = (self.now + timeout, self.now + n.rtt + HEDGE_MS);
+                best = Some((score, Ask { peer: n.id, until, hedge_at }));
             }
         }
-        let Some((_, peer, timeout, hedge)) = best else {
+        let Some((_, ask)) = best else {
             // Everyone that has it has refused: ask again from the start.
             if let Some(slot) = self.shelf.get_mut(info.no).filter(|s| s.asks.is_none()) {
                 slot.refused = [None; 2];
             }
             return false;
         };
+        let peer = ask.peer;
         self.stats.pulls += 1;
         // The parent need not send it, too, unless it was asked to.
         let parent = self.lanes[info.lane()].parent; // below LANES
         let parent = parent.filter(|p| *p != peer && !slot.is_some_and(|s| s.asks.was_asked(*p)));
         if let Some(slot) = self.shelf.get_mut(info.no) {
-            slot.asks.push(Ask { peer, until: self.now + timeout, hedge_at: self.now + hedge });
+            slot.asks.push(ask);
         }
         if let Some(n) = self.neighbours.get_mut(peer) {
             n.asked += 1; // at most MAX_START_PULLS_EACH

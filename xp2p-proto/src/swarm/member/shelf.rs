@@ -96,16 +96,19 @@ impl<P> Shelf<P> {
         self.slots.iter().rev().find_map(Option::as_ref)
     }
 
+    /// Where the slots from `no` on begin.
+    fn offset(&self, no: PieceNo) -> usize {
+        usize::try_from(no.saturating_sub(self.first)).unwrap_or(usize::MAX).min(self.slots.len())
+    }
+
     /// Known pieces from `no` on, oldest first.
     pub(super) fn from(&self, no: PieceNo) -> impl DoubleEndedIterator<Item = &Slot<P>> {
-        let skip = usize::try_from(no.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        self.slots.range(skip.min(self.slots.len())..).filter_map(Option::as_ref)
+        self.slots.range(self.offset(no)..).filter_map(Option::as_ref)
     }
 
     /// The same, to change them.
     pub(super) fn iter_from_mut(&mut self, no: PieceNo) -> impl Iterator<Item = &mut Slot<P>> {
-        let skip = usize::try_from(no.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        self.slots.range_mut(skip.min(self.slots.len())..).filter_map(Option::as_mut)
+        self.slots.range_mut(self.offset(no)..).filter_map(Option::as_mut)
     }
 
     /// Makes room for `no`; `None` if it is too old or unreasonably far ahead.

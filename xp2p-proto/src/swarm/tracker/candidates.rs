@@ -19,7 +19,6 @@ impl Tracker {
     pub(super) fn candidates(&mut self, peer: PeerId, lanes: u8) -> Vec<Candidate> {
         let Some(asker) = self.roll.get(peer) else { return Vec::new() };
         let (nat, region, slots) = (asker.nat, asker.region, asker.slots);
-        let asker = candidate(peer, asker);
         let sample = self.sample(peer, |r| r.nat.reaches(nat));
         let mut chosen: Vec<PeerId> = Vec::new();
         for k in (0..LANES).filter(|k| lanes >> k & 1 == 1) {
@@ -74,14 +73,20 @@ impl Tracker {
             }
         }
         chosen.truncate(CANDIDATES);
-        let chosen: Vec<Candidate> =
-            chosen.into_iter().filter_map(|p| self.roll.get(p).map(|r| candidate(p, r))).collect();
+        self.introduce(peer, chosen)
+    }
+
+    /// What `peer` is told of `others`. They are told of it, too: both sides have to do something to reach each other.
+    fn introduce(&mut self, peer: PeerId, others: Vec<PeerId>) -> Vec<Candidate> {
+        let Some(own) = self.roll.get(peer).map(|r| candidate(peer, r)) else { return Vec::new() };
+        let others: Vec<Candidate> =
+            others.into_iter().filter_map(|p| self.roll.get(p).map(|r| candidate(p, r))).collect();
         // Whom everybody reaches has nothing to do for it.
-        for met in chosen.iter().filter(|c| c.nat != NatClass::Public) {
-            let begin = met.nat.must_begin(nat);
-            self.tell(met.peer, FromTracker::Meet { begin, candidate: asker.clone() });
+        for other in others.iter().filter(|c| c.nat != NatClass::Public) {
+            let begin = other.nat.must_begin(own.nat);
+            self.tell(other.peer, FromTracker::Meet { begin, candidate: own.clone() });
         }
-        chosen
+        others
     }
 
     /// Some members by chance, each at most once.
@@ -107,5 +112,42 @@ impl Tracker {
         }
         sample.retain(|p| *p != but && self.roll.get(*p).is_some_and(|r| !r.excluded && fits(r)));
         sample
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::swarm::{ToTracker, TrackerConfig, Trust};
+
+    /// Whom the tracker tells of a newcomer, and whether they begin.
+    fn met(there: NatClass, newcomer: NatClass) -> Vec<(PeerId, bool)> {
+        #[expect(clippy::disallowed_methods, reason = "a test needs some first instant")]
+        let now = Instant::now();
+        let mut tracker = Tracker::new(TrackerConfig::new([1; 32], Trust::Witness), now);
+        for (peer, nat) in [(PeerId(1), there), (PeerId(2), newcomer)] {
+            let join = ToTracker::Join { nat, slots: 9, may_pull: true, contact: Default::default() };
+            tracker.handle(now, peer, 1, join);
+        }
+        let meet = |(to, message)| match message {
+            FromTracker::Meet { begin, candidate } => {
+                assert_eq!(candidate.peer, PeerId(2));
+                Some((to, begin))
+            }
+            _ => None,
+        };
+        std::iter::from_fn(|| tracker.poll_action()).filter_map(meet).collect()
+    }
+
+    #[test]
+    fn who_is_named_to_a_newcomer_is_told_of_it() {
+        use NatClass::{Cone, Public, Restricted, Symmetric};
+        assert_eq!(met(Restricted, Restricted), [(PeerId(1), false)]);
+        assert_eq!(met(Cone, Symmetric), [(PeerId(1), false)]);
+        assert_eq!(met(Symmetric, Cone), [(PeerId(1), true)]);
+        assert_eq!(met(Public, Restricted), [], "everybody reaches it");
+        assert_eq!(met(Symmetric, Restricted), [], "they cannot reach each other");
     }
 }
