@@ -6,7 +6,8 @@ use super::uplink::Queued;
 use super::{Action, EvictWay, Member};
 use crate::swarm::constants::{
     BACKLOG_HIGH_MS, BACKLOG_LOW_MS, BACKLOG_TICKS, EVICT_GRACE_MS, LANES, MAX_SLOTS, OVERHEAD,
-    PULLER_BACKLOG_MS, PULLER_SLOT_SHARE, PUSH_DUE_MS, SLOT_INTERVAL_MS, SLOT_SHARE, SLOT_STRETCH,
+    PULLER_BACKLOG_MS, PULLER_PUSH_DUE_MS, PULLER_REQUEST_BACKLOG_MS, PULLER_SLOT_SHARE, PUSH_DUE_MS,
+    SLOT_INTERVAL_MS, SLOT_SHARE, SLOT_STRETCH,
 };
 use crate::swarm::{Message, NatClass, Payload, PeerId, PieceNo};
 
@@ -118,7 +119,8 @@ impl<P: Payload> Member<P> {
         if self.lanes[k].children.is_empty() || slot.path.with(self.config.id).is_none() {
             return;
         }
-        let due = info.end as i64 - self.clock.unwrap_or(0) + PUSH_DUE_MS;
+        let due = if self.origin.is_permanent() { PULLER_PUSH_DUE_MS } else { PUSH_DUE_MS };
+        let due = info.end as i64 - self.clock.unwrap_or(0) + due;
         for i in 0..self.lanes[k].children.len() {
             let peer = self.lanes[k].children[i].peer; // below the length
             if self.neighbours.get(peer).is_some_and(|n| !n.have.has(no)) {
@@ -142,7 +144,9 @@ impl<P: Payload> Member<P> {
         let slot = here.filter(|s| s.path.with(self.config.id).is_some());
         match slot.map(|s| (s.info.lane() as u8, usize::from(s.info.len))) {
             Some((lane, len))
-                if self.config.share && self.uplink.wait_ms(self.now + slack) <= slack + REQUEST_SLACK_MS =>
+                if self.config.share
+                    && self.has_time_for_requests()
+                    && self.uplink.wait_ms(self.now + slack) <= slack + REQUEST_SLACK_MS =>
             {
                 self.uplink.remove(|q| q.to == from && q.no == no);
                 let due = self.now + slack;
@@ -150,6 +154,11 @@ impl<P: Payload> Member<P> {
             }
             _ => self.send(from, Message::NoHave { piece: no }),
         }
+    }
+
+    /// Who reads the origin for others pushes first of all.
+    fn has_time_for_requests(&self) -> bool {
+        !self.origin.is_permanent() || self.uplink.backlog_ms() <= PULLER_REQUEST_BACKLOG_MS
     }
 
     pub(super) fn handle_cancel(&mut self, from: PeerId, no: PieceNo) {

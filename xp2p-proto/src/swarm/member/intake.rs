@@ -334,10 +334,6 @@ impl<P: Payload> Member<P> {
         let clock = info.end as i64 - self.now;
         let most = self.signer.map_or(clock, |s| clock.min(s + MAX_AHEAD_MS));
         self.clock = Some(self.clock.map_or(most, |c| c.max(most)));
-        let age = self.age(&info);
-        if self.lanes[k].parent.is_none() {
-            self.lanes[k].note_lag(age);
-        }
         if self.shelf.get(info.no).is_some_and(|s| s.confirmed) {
             self.offer(info.no);
         }
@@ -356,6 +352,11 @@ impl<P: Payload> Member<P> {
                 self.status_soon();
             }
             self.newest_piece = (no, self.now);
+        }
+        if let Some(info) = self.shelf.get(no).filter(|s| s.from_origin).map(|s| s.info) {
+            // It is late by what the digest took: nothing could be passed on before.
+            let age = self.age(&info);
+            self.lanes[info.lane()].note_lag(age); // below LANES
         }
         self.forward(no);
         if !self.playout.is_playing() {

@@ -46,8 +46,8 @@ use self::rescue::Origin;
 use self::shelf::Shelf;
 use self::uplink::Uplink;
 use super::constants::{
-    FIRST_REPORT_MS, LANES, MAX_AHEAD_MS, MIN_STATUS_INTERVAL_MS, OPTIMISE_INTERVAL_MS, REPORT_INTERVAL_MS,
-    SLOT_INTERVAL_MS, STATUS_INTERVAL_MS, TICK,
+    FIRST_REPORT_MS, LANES, MAX_AHEAD_MS, MIN_STATUS_INTERVAL_MS, OPTIMISE_INTERVAL_MS, PASSING_LAG_MS,
+    REPORT_INTERVAL_MS, SLOT_INTERVAL_MS, STATUS_INTERVAL_MS, TICK,
 };
 use super::{
     Batch, FromTracker, LaneStatus, Message, NatClass, Path, Payload, PeerId, PieceHead, PieceInfo, PieceNo,
@@ -503,11 +503,13 @@ impl<P: Payload> Member<P> {
 
     fn status(&self) -> Status {
         let spare = self.spare().clamp(0, 255) as u8;
+        let passing = self.origin.is_open() && !self.origin.is_permanent();
+        let passing = if passing { PASSING_LAG_MS } else { 0.0 };
         let lanes = std::array::from_fn(|k| {
             let lane = &self.lanes[k]; // both have LANES elements
             let depth = self.depth(k);
             LaneStatus {
-                lag: lane.lag.clamp(0.0, 65_535.0) as u16,
+                lag: (lane.lag + passing).clamp(0.0, 65_535.0) as u16,
                 depth,
                 spare: if self.has_source(k) && self.own_path(k).is_some() { spare } else { 0 },
                 min_value: lane.min_value(),

@@ -4,7 +4,7 @@ use super::neighbour::Neighbour;
 use super::{Member, Ms};
 use crate::swarm::constants::{
     BAD_MS, DISPLACE_PENALTY_MS, FAIL_PENALTY_MS, LANES, MAX_DEPTH, MIN_TENURE_MS, OPEN_PENALTY_MS,
-    OPTIMISE_GAIN_MS, SCORE_NOISE_MS, SUBSCRIBE_TIMEOUT_MS,
+    OPTIMISE_GAIN_MS, OPTIMISE_WORST_PERCENT, SCORE_NOISE_MS, SUBSCRIBE_TIMEOUT_MS,
 };
 use crate::swarm::{Message, NatClass, Path, Payload, PeerId, PieceNo};
 
@@ -139,7 +139,10 @@ impl<P: Payload> Member<P> {
         if !self.wants_parents() {
             return;
         }
-        let k = self.chance(LANES as u32) as usize;
+        let by_lag = |a: &usize, b: &usize| self.lanes[*a].lag.total_cmp(&self.lanes[*b].lag);
+        let worst = (0..LANES).max_by(by_lag).unwrap_or(0);
+        let any = self.chance(LANES as u32) as usize;
+        let k = if self.chance(100) < OPTIMISE_WORST_PERCENT { worst } else { any };
         let lane = &self.lanes[k];
         if lane.parent.is_none() || lane.asking.is_some() || self.now - lane.since < MIN_TENURE_MS {
             return;

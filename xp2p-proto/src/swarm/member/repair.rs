@@ -40,9 +40,9 @@ const CATCH_UP_MS: i64 = 600;
 /// Unless the piece is needed within this time, in ms.
 const CATCH_UP_DEADLINE_MS: i64 = 350;
 /// When an answer takes so much longer than a round trip, in ms, another one is asked as well, if there is need.
-const HEDGE_MS: i64 = 100;
+const HEDGE_MS: i64 = 50;
 /// There is need before playing, and when the piece is needed within this time, in ms.
-const HEDGE_DEADLINE_MS: i64 = 300;
+const HEDGE_DEADLINE_MS: i64 = 450;
 /// Most pieces that are looked at.
 const HORIZON: usize = 160;
 

@@ -77,7 +77,7 @@ impl Tracker {
     }
 
     /// What `peer` is told of `others`. They are told of it, too: both sides have to do something to reach each other.
-    fn introduce(&mut self, peer: PeerId, others: Vec<PeerId>) -> Vec<Candidate> {
+    pub(super) fn introduce(&mut self, peer: PeerId, others: Vec<PeerId>) -> Vec<Candidate> {
         let Some(own) = self.roll.get(peer).map(|r| candidate(peer, r)) else { return Vec::new() };
         let others: Vec<Candidate> =
             others.into_iter().filter_map(|p| self.roll.get(p).map(|r| candidate(p, r))).collect();

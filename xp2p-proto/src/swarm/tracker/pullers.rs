@@ -6,7 +6,7 @@ use crate::swarm::constants::{
     HANDOVER_MS, PING_INTERVAL_MS, PING_TIMEOUT_MS, PING_TIMEOUT_REPORTED_MS, PULLER_AGE_MS, PULLER_GAIN,
     QUORUM_FROM, SEVERAL_REPORTERS, THREE_PULLERS_FROM, TWO_PULLERS_FROM,
 };
-use crate::swarm::{Candidate, FromTracker, NatClass, PeerId, Trust};
+use crate::swarm::{FromTracker, NatClass, PeerId, Trust};
 
 /// What a second puller in the same region costs: both may vanish together.
 const SAME_REGION: i64 = 20;
@@ -247,12 +247,11 @@ impl Tracker {
         bereft.sort_unstable_by(|a, b| b.cmp(a));
         for (_, peer) in bereft.into_iter().take(MAX_BEREFT) {
             let Some(nat) = self.roll.get(peer).map(|r| r.nat) else { continue };
-            let pullers = self.pullers.all();
-            let candidates: Vec<_> = pullers
-                .into_iter()
-                .filter_map(|p| self.roll.get(p).filter(|r| r.nat.reaches(nat)).map(|r| (p, r)))
-                .map(|(p, r)| Candidate { peer: p, nat: r.nat, origin_fed: true, contact: r.contact.clone() })
-                .collect();
+            let mut pullers = self.pullers.all();
+            pullers.retain(|p| self.roll.get(*p).is_some_and(|r| r.nat.reaches(nat)));
+            let mut candidates = self.introduce(peer, pullers);
+            // It will read the origin, whether it does so already or not.
+            candidates.iter_mut().for_each(|c| c.origin_fed = true);
             if !candidates.is_empty() {
                 self.tell(peer, FromTracker::Candidates(candidates));
             }
