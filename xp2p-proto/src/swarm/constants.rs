@@ -305,14 +305,14 @@ pub const PULLER_AGE_MS: i64 = 5_000;
 /// How long both read the origin, in ms: the new one must be of use before the old one stops.
 pub const HANDOVER_MS: i64 = 3_000;
 /// A puller that does not answer within this time is replaced, in ms.
-pub const PING_TIMEOUT_MS: i64 = 200;
+pub const PING_TIMEOUT_MS: i64 = 150;
 /// So soon if several members report it, in ms.
-pub const PING_TIMEOUT_REPORTED_MS: i64 = 150;
+pub const PING_TIMEOUT_REPORTED_MS: i64 = 100;
 /// How many is several.
 pub const SEVERAL_REPORTERS: usize = 3;
 /// How often pullers are asked whether they are there, in ms. They are few, and whatever time their death goes unnoticed is
 /// missing in everybody's buffer.
-pub const PING_INTERVAL_MS: i64 = 250;
+pub const PING_INTERVAL_MS: i64 = 100;
 /// A member that has said nothing for so long is gone, in ms.
 pub const MEMBER_TIMEOUT_MS: i64 = 15_000;
 /// A member is excluded when so many others say that it sent wrong pieces.
