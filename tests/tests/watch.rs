@@ -197,12 +197,10 @@ fn twelve_processes_share_a_stream_and_four_of_them_are_killed() {
     println!("offload of all survivors: {offload:.3}");
     assert!(offload > 0.6, "{offload}");
     assert!(most <= 2, "{most} connections to the origin");
-    // What must be allowed: nobody but the one that read the origin had the last pieces that it did not pass on any more. If its
-    // successor begins after the next keyframe, those who need them go on there, after a moment.
+    // The last pieces of the one that read the origin were with nobody else; the server gives them to its successor.
     for (n, summary) in &summaries {
         let number = |value: &Value| value.as_u64().expect("a number");
-        let new = number(&summary["stalls"]) - number(&stalls[*n]);
-        assert!(new <= 1 && number(&summary["skips"]) <= 1, "watcher {n} has stalled {new} times");
-        assert!(number(&summary["stall_ms"]) < 2_500, "watcher {n} has stalled for too long");
+        assert_eq!(number(&summary["stalls"]), number(&stalls[*n]), "watcher {n} has stalled");
+        assert_eq!(number(&summary["skips"]), 0, "watcher {n} has left something out");
     }
 }

@@ -78,7 +78,7 @@ pub(crate) struct Demo {
 ///
 /// It also tracks who watches which live stream (`xp2p watch`), so that viewers find each other. A stream is shared only if
 /// somebody vouches for what it holds: the server itself for what it publishes (--publish), or as a witness of other origins
-/// (--origin-allow).
+/// (--origin-allow), or two viewers in different networks who read the same (--quorum).
 #[derive(Debug, Args)]
 pub(crate) struct Server {
     /// UDP address to listen on.
@@ -105,6 +105,10 @@ pub(crate) struct Server {
     /// Most bytes per second that are relayed for one camera, both ways together. `off`: no limit.
     #[arg(long, value_name = "BYTES|off", default_value = "2000000")]
     pub(crate) relay_rate: String,
+    /// Share streams that nobody vouches for, too, as far as two viewers in different networks have read the same. One viewer
+    /// that lies is found out; two that lie together in two networks are not.
+    #[arg(long)]
+    pub(crate) quorum: bool,
     /// Print one JSON object per event.
     #[arg(long)]
     pub(crate) json: bool,

@@ -72,6 +72,7 @@ pub(crate) async fn run(args: &Server) -> Result<()> {
     let identity = keyfile::load_or_generate(&args.key)?.secret;
     let key = identity.public();
     let mut config = ServerConfig::new(identity.clone(), Entropy::from_os(keyfile::random()?), args.listen);
+    config.tracking.quorum = args.quorum;
     config.admission = admission;
     config.app_keys = keys;
     // What stays on this machine costs nobody anything.

@@ -10,7 +10,7 @@ mod origin;
 mod watcher;
 mod witness;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use xp2p_proto::flv::{FileHeader, Tag, TagKind};
 use xp2p_proto::keys::SecretKey;
 use xp2p_proto::link::Entropy;
 use xp2p_proto::peer::{Peer, PeerConfig, PeerEvent, PeerServer};
-use xp2p_proto::server::{Server, ServerEvent};
+use xp2p_proto::server::{Server, ServerConfig, ServerEvent};
 use xp2p_proto::swarm::content::Tracks;
 use xp2p_proto::swarm::{StreamId, Trust};
 
@@ -65,6 +65,8 @@ pub struct Swarm {
     pub origin_down: bool,
     /// The server gets the pieces of the witness, too, and can fill in what the origin has left behind.
     pub fills: bool,
+    /// Members that read something else than the origin sends, all of them the same.
+    pub forged: BTreeSet<usize>,
 }
 
 /// The secret key of member number `n`.
@@ -85,15 +87,34 @@ impl Swarm {
 
     /// The same with another stream.
     pub fn with_media(seed: u64, media: MediaConfig) -> Self {
+        let mut swarm = Self::bare(seed, media, server_config(seed));
+        let (stream, now) = (swarm.stream, swarm.sim.now());
+        let both = FileHeader { has_audio: media.audio, has_video: true };
+        swarm.witness = Some(Witness::new(Tracks::Stated(both), stream, 1 + seed, now));
+        swarm.sim.with(swarm.server, |server, now| {
+            assert!(server.set_signer(now, stream, Trust::Witness, &[witness_secret().public()]));
+        });
+        swarm.run(Duration::from_secs(3));
+        swarm
+    }
+
+    /// A world in which nobody signs the stream, and what two members in different networks read alike counts.
+    pub fn unsigned(seed: u64) -> Self {
+        let mut config = server_config(seed);
+        config.tracking.quorum = true;
+        let mut swarm = Self::bare(seed, MediaConfig::default(), config);
+        swarm.run(Duration::from_secs(3));
+        swarm
+    }
+
+    fn bare(seed: u64, media: MediaConfig, config: ServerConfig) -> Self {
         let mut sim = Sim::new(seed);
         let now = sim.now();
-        let server = Server::new(server_config(seed), now).expect("a server");
+        let server = Server::new(config, now).expect("a server");
         let host = HostConfig::new("server", addr(SERVER).ip()).port(20002).link(LinkConfig::latency(ACCESS));
         let server = sim.add_host(host, server);
         let stream = StreamId::of_url(URL).expect("a URL");
-        let both = FileHeader { has_audio: media.audio, has_video: true };
-        let witness = Witness::new(Tracks::Stated(both), stream, 1 + seed, now);
-        let mut swarm = Self {
+        Self {
             sim,
             server,
             stream,
@@ -101,17 +122,13 @@ impl Swarm {
             server_events: Vec::new(),
             origin: Origin::new(media),
             made: BTreeMap::new(),
-            witness: Some(witness),
+            witness: None,
             feed_start: Duration::ZERO,
             seed,
             origin_down: false,
             fills: true,
-        };
-        swarm.sim.with(server, |server, now| {
-            assert!(server.set_signer(now, stream, Trust::Witness, &[witness_secret().public()]));
-        });
-        swarm.run(Duration::from_secs(3));
-        swarm
+            forged: BTreeSet::new(),
+        }
     }
 
     /// The configuration of the next member.
@@ -211,9 +228,10 @@ impl Swarm {
                 if let Some(witness) = &mut self.witness {
                     witness.push(now, &tag);
                 }
-                for watcher in &mut self.watchers {
+                for (n, watcher) in self.watchers.iter_mut().enumerate() {
                     if let Some(reading) = watcher.reading.as_mut().filter(|_| !self.origin_down) {
-                        reading.push(elapsed + ORIGIN_DELAY, &tag);
+                        let forged = self.forged.contains(&n).then(|| forge(&tag));
+                        reading.push(elapsed + ORIGIN_DELAY, forged.as_ref().unwrap_or(&tag));
                     }
                 }
             }
@@ -260,7 +278,10 @@ impl Swarm {
                         let mut reading = Reading::new(offset, None);
                         if !self.origin_down {
                             let due = elapsed + ORIGIN_DELAY;
-                            self.origin.recent().for_each(|tag| reading.push(due, tag));
+                            let forges = self.forged.contains(&n);
+                            self.origin.recent().for_each(|tag| {
+                                reading.push(due, forges.then(|| forge(tag)).as_ref().unwrap_or(tag));
+                            });
                         }
                         watcher.reading = Some(reading);
                         watcher.events.push((at, PeerEvent::OpenOrigin));
@@ -322,6 +343,14 @@ impl Swarm {
             assert!(last.is_none_or(|l| l <= tag.timestamp), "member {n}: time went back at {at:?}");
             last = Some(tag.timestamp);
         }
+    }
+
+    /// How many tags came out at member `n` that the origin never sent.
+    pub fn false_tags(&self, n: usize) -> usize {
+        let media = |t: &&Tag| t.kind != TagKind::Script && !t.is_sequence_header();
+        let made = |t: &Tag| number_of(t).and_then(|number| self.made.get(&(t.kind, number)));
+        let shown = self.watchers[n].shown.iter().map(|(_, t)| t);
+        shown.filter(media).filter(|t| made(t).is_none_or(|m| m.body != t.body)).count()
     }
 
     /// The newest picture that the origin has made.
@@ -390,6 +419,16 @@ impl Swarm {
             );
         }
     }
+}
+
+/// The same tag with something else in it.
+fn forge(tag: &Tag) -> Tag {
+    let mut body = tag.body.to_vec();
+    let media = tag.kind != TagKind::Script && !tag.is_sequence_header();
+    if let Some(last) = body.last_mut().filter(|_| media) {
+        *last ^= 1;
+    }
+    Tag { body: body.into(), ..tag.clone() }
 }
 
 fn addr(text: &str) -> SocketAddr {

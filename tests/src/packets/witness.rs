@@ -37,7 +37,7 @@ impl Witness {
         while let Some(item) = self.canonical.poll() {
             self.cutter.push(&item);
             while let Some(piece) = self.cutter.poll() {
-                let info = self.signer.push(now, &piece);
+                let info = self.signer.push(now, &piece.observed());
                 pieces.extend(info.map(|info| (info.no, piece.content)));
             }
         }

@@ -52,6 +52,7 @@ pub(crate) fn to_tracker_len(message: &ToTracker) -> u64 {
         ToTracker::More { .. } | ToTracker::Origin { .. } => 1,
         ToTracker::RequestBatch { .. } => NUMBER,
         ToTracker::Fill { .. } => 2 * NUMBER,
+        ToTracker::Observed(pieces) => 1 + 32 * pieces.len() as u64,
         ToTracker::Rescue | ToTracker::Pong | ToTracker::Leave => 0,
     }
 }

@@ -9,8 +9,8 @@ use xp2p_proto::peer::{DoorTag, MembershipToken};
 use xp2p_proto::swarm::codec::{Parsed, ParsedFromTracker};
 use xp2p_proto::swarm::content::{Cutter, Frame, Item, Signer, StreamConfig, Track, Verifier};
 use xp2p_proto::swarm::{
-    Candidate, FromTracker, HaveMap, LaneStatus, Message, NatClass, Path, PeerId, PieceHead, Status,
-    StreamId, ToTracker, Trust,
+    Candidate, FromTracker, HaveMap, LaneStatus, Message, NatClass, Observed, Path, PeerId, PieceHead,
+    Status, StreamId, ToTracker, Trust,
 };
 
 fn stream() -> StreamId {
@@ -34,7 +34,7 @@ fn piece_and_batch() -> (Bytes, Bytes) {
     let key = SecretKey::from_bytes([1; 32]);
     let public = key.public();
     let mut signer = Signer::new(key, stream(), 1_800_000_000_000);
-    signer.push(now, &piece).expect("a number");
+    signer.push(now, &piece.observed()).expect("a number");
     let batch = signer.poll(now).expect("a batch");
     assert_eq!(Verifier::new(stream(), vec![public]).verify(&batch.raw).as_ref(), Ok(&batch));
     (piece.content, batch.raw.clone())
@@ -74,9 +74,8 @@ pub(crate) fn vectors() -> Vec<(&'static str, Vec<u8>)> {
     let status = Status { have, batch: 70, backlog: 12, origin_fed: false, lanes };
     let contact = Bytes::from_static(b"contact");
     let join = ToTracker::Join { nat: NatClass::Cone, slots: 9, may_pull: true, contact: contact.clone() };
-    let mut join_bytes = Vec::new();
-    join.encode(&mut join_bytes);
-    assert_eq!(ToTracker::parse(&join_bytes.clone().into()), Ok(join));
+    let read = Observed { run: 1, index: 3, time: 2_040, end: 2_120, len: 700, hash: [0x5a; 16] };
+    let early = Observed { index: 4, time: -40, end: 0, len: 8_192, ..read };
     let peer = PeerId(0x0102_0304_0506_0708);
     let candidate = Candidate { peer, nat: NatClass::Public, origin_fed: true, contact };
     let candidates = vec![candidate.clone()];
@@ -93,11 +92,19 @@ pub(crate) fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("swarm-way", message(&Message::Way { lane: 3, path })),
         ("swarm-lost", message(&Message::Lost { lane: 3, hops: 2 })),
         ("swarm-request", message(&Message::Request { piece: 1000, slack: 850 })),
-        ("swarm-join", join_bytes),
+        ("swarm-join", to_tracker(join)),
+        ("swarm-observed", to_tracker(ToTracker::Observed(vec![read, early]))),
         ("swarm-meet", from_tracker(meet)),
         ("swarm-welcome", from_tracker(welcome)),
         ("swarm-token", token()),
     ]
+}
+
+fn to_tracker(message: ToTracker) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    message.encode(&mut bytes);
+    assert_eq!(ToTracker::parse(&bytes.clone().into()), Ok(message));
+    bytes
 }
 
 fn from_tracker(message: FromTracker) -> Vec<u8> {

@@ -134,7 +134,7 @@ impl Pipeline {
         }
         let mut no = None;
         for (_, signer) in &mut self.signers {
-            no = signer.push(now, &piece).map(|info| info.no).or(no);
+            no = signer.push(now, &piece.observed()).map(|info| info.no).or(no);
         }
         self.out.extend(no.map(|no| Signed::Piece { no, content: piece.content }));
     }

@@ -355,7 +355,7 @@ impl Peer {
         }
     }
 
-    fn tell_tracker(&mut self, now: Instant, message: &ToTracker) {
+    pub(super) fn tell_tracker(&mut self, now: Instant, message: &ToTracker) {
         let told = self.talk.as_mut().map(|talk| talk.say(&mut self.link, message));
         match told {
             Some(true) => {}
@@ -460,6 +460,7 @@ impl Peer {
         }
         // Keys that were given in another way are those of the source.
         let trust = if self.config.signers.is_empty() { trust } else { Trust::Source };
+        self.trust = Some(trust);
         self.events.push_back(PeerEvent::Tracked { trust, signers: self.batches.signers() });
     }
 

@@ -65,7 +65,7 @@ use crate::machine::{Datagram, Machine, Transmit};
 use crate::register::PEER_PRODUCT;
 use crate::registration::{Registrant, Registration};
 use crate::swarm::{
-    Action, FromTracker, Member, MemberConfig, NatClass, PeerId, Snapshot, StreamId, ToTracker,
+    Action, FromTracker, Member, MemberConfig, NatClass, PeerId, Snapshot, StreamId, ToTracker, Trust,
 };
 
 /// Application protocol between members of a swarm.
@@ -120,6 +120,8 @@ pub struct Peer {
     batches: Batches,
     origin: Origin,
     player: Player,
+    /// What the tracker has said of who signs.
+    trust: Option<Trust>,
     events: VecDeque<PeerEvent>,
     next_check: Instant,
     stats: PeerStats,
@@ -183,6 +185,7 @@ impl Peer {
             batches: Batches::new(config.stream, config.signers.clone()),
             origin: Origin::new(config.tracks),
             player: Player::new(config.target),
+            trust: None,
             events: VecDeque::new(),
             next_check: now + CHECK,
             stats: PeerStats::default(),
@@ -359,6 +362,10 @@ impl Peer {
             while let Some((info, content)) = self.origin.poll(&self.batches) {
                 idle = false;
                 self.member.handle_origin_piece(now, info, content);
+            }
+            self.origin.observe(self.trust == Some(Trust::Quorum) && self.member.reads_for_others());
+            while let Some(pieces) = self.origin.observed(now) {
+                self.tell_tracker(now, &ToTracker::Observed(pieces));
             }
             while let Some((to, no)) = self.outflow.left(now) {
                 idle = false;

@@ -1,14 +1,19 @@
 //! What the origin sends, on its way to numbered pieces.
 
-use std::time::Instant;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::batches::Batches;
 use super::player::Player;
 use crate::flv::{FileHeader, Tag};
-use crate::swarm::PieceInfo;
+use crate::swarm::constants::{MAX_OBSERVED, MAX_UNAGREED, OBSERVED_INTERVAL_MS};
 use crate::swarm::content::{Aligner, Alignment, Canonical, Clock, Item, PullCutter, Tracks};
+use crate::swarm::{Observed, PieceInfo};
+
+/// How long pieces wait for others to be told together.
+const OBSERVED_INTERVAL: Duration = Duration::from_millis(OBSERVED_INTERVAL_MS);
 
 /// One connection to the origin.
 #[derive(Debug)]
@@ -28,11 +33,22 @@ pub(super) struct Origin {
     connection: u64,
     pub(super) wire_bytes: u64,
     unplaced: u64,
+    /// What was cut and not told yet, if it is to be told.
+    observed: Option<VecDeque<Observed>>,
+    tell_at: Option<Instant>,
 }
 
 impl Origin {
     pub(super) fn new(tracks: Tracks) -> Self {
-        Self { tracks, reading: None, connection: 0, wire_bytes: 0, unplaced: 0 }
+        Self {
+            tracks,
+            reading: None,
+            connection: 0,
+            wire_bytes: 0,
+            unplaced: 0,
+            observed: None,
+            tell_at: None,
+        }
     }
 
     /// A connection is about to begin. `known`: the tracks that the stream has, as verified pieces say.
@@ -70,7 +86,24 @@ impl Origin {
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
-        self.reading.as_ref()?.canonical.poll_timeout()
+        let canonical = self.reading.as_ref().and_then(|r| r.canonical.poll_timeout());
+        [canonical, self.tell_at].into_iter().flatten().min()
+    }
+
+    /// Begins or stops to keep what is to be told of the pieces that were cut.
+    pub(super) fn observe(&mut self, on: bool) {
+        if on != self.observed.is_some() {
+            self.observed = on.then(VecDeque::new);
+            self.tell_at = None;
+        }
+    }
+
+    /// What is to be told now.
+    pub(super) fn observed(&mut self, now: Instant) -> Option<Vec<Observed>> {
+        let observed = self.observed.as_mut().filter(|_| self.tell_at.is_some_and(|at| at <= now))?;
+        let pieces: Vec<_> = observed.drain(..observed.len().min(MAX_OBSERVED)).collect();
+        self.tell_at = (!observed.is_empty()).then_some(now);
+        (!pieces.is_empty()).then_some(pieces)
     }
 
     /// Takes the next tag.
@@ -93,6 +126,15 @@ impl Origin {
         while let Some(item) = reading.canonical.poll() {
             reading.cutter.push(&item);
             while let Some(piece) = reading.cutter.poll() {
+                if let Some(observed) = &mut self.observed {
+                    if observed.len() >= MAX_UNAGREED {
+                        observed.pop_front();
+                    }
+                    // Each connection counts its runs from 0.
+                    let run = connection << 32 | piece.run & u64::from(u32::MAX);
+                    observed.push_back(Observed { run, ..piece.observed() });
+                    self.tell_at.get_or_insert(now + OBSERVED_INTERVAL);
+                }
                 reading.aligner.push(now, piece);
             }
             match item {

@@ -21,6 +21,10 @@ pub struct TrackingConfig {
     pub message_rate: u32,
     /// Who signs streams of which [`Server::set_signer`](super::Server::set_signer) says nothing. Default: a witness.
     pub trust: Trust,
+    /// Whether what two members in different networks read alike from an origin counts where nobody signs: the tracker signs it
+    /// then, and says [`Trust::Quorum`]. It withstands members that lie alone, not two that do so together. Default false:
+    /// such streams are not shared.
+    pub quorum: bool,
 }
 
 impl Default for TrackingConfig {
@@ -31,6 +35,7 @@ impl Default for TrackingConfig {
             max_queued: 256 * 1024,
             message_rate: 50,
             trust: Trust::Witness,
+            quorum: false,
         }
     }
 }

@@ -63,7 +63,8 @@ impl Doors {
         step
     }
 
-    fn unix(&self, now: Instant) -> Option<Duration> {
+    /// What the clock shows, once that is known.
+    pub(super) fn unix(&self, now: Instant) -> Option<Duration> {
         let (at, unix) = self.clock?;
         Some(unix.saturating_add(now.saturating_duration_since(at)))
     }

@@ -26,7 +26,9 @@ use crate::link::{ConnId, Link, LinkEvent, StreamId as QuicStream};
 use crate::peer::contact::seen_at;
 use crate::peer::wire::{FrameReader, Hello, MAX_SIGNERS, MAX_TO_TRACKER, Refusal, Said, Terms};
 use crate::swarm::constants::MAX_BATCHES;
-use crate::swarm::{Batch, FromTracker, PeerId, PieceNo, StreamId, ToTracker, Tracker, TrackerConfig, Trust};
+use crate::swarm::{
+    Batch, FromTracker, PeerId, PieceNo, Quorum, StreamId, ToTracker, Tracker, TrackerConfig, Trust,
+};
 
 /// How often trackers are given the time.
 const TICK: Duration = Duration::from_millis(100);
@@ -90,6 +92,10 @@ pub(super) struct Tracking {
     swarms: BTreeMap<StreamId, Swarm>,
     talks: BTreeMap<ConnId, Talk>,
     signers: BTreeMap<StreamId, Signer>,
+    /// Those streams that nobody signs, if members may agree on them.
+    quorums: BTreeMap<StreamId, Quorum>,
+    /// Signs what members agree on.
+    quorum_key: SecretKey,
     next_tick: Option<Instant>,
     /// When memberships are looked at.
     next_check: Option<Instant>,
@@ -111,10 +117,12 @@ impl Tracking {
         Self {
             config,
             rng,
+            quorum_key: identity.for_streams(),
             doors: Doors::new(identity),
             swarms: BTreeMap::new(),
             talks: BTreeMap::new(),
             signers: BTreeMap::new(),
+            quorums: BTreeMap::new(),
             next_tick: None,
             next_check: None,
             drops: 0,
@@ -163,14 +171,26 @@ impl Tracking {
         if !known && self.signers.len() >= self.config.max_streams {
             return false;
         }
-        let keys = keys.iter().take(MAX_SIGNERS).copied().collect();
+        let keys: Vec<PublicKey> = keys.iter().take(MAX_SIGNERS).copied().collect();
         let (recent, store) = self.signers.remove(&stream).map(|s| (s.recent, s.store)).unwrap_or_default();
+        let is_signed = !keys.is_empty();
         self.signers.insert(stream, Signer { trust, keys, recent, store });
+        if is_signed {
+            self.quorums.remove(&stream);
+        }
+        if let Some(swarm) = self.swarms.get_mut(&stream) {
+            swarm.tracker.set_trust(trust);
+        }
+        self.tell_terms(link, stream);
+        true
+    }
+
+    /// Tells all members of `stream` who signs it.
+    fn tell_terms(&mut self, link: &mut Link, stream: StreamId) {
         let terms = Said::Terms(self.terms(&stream)).encode();
         let members = self.swarms.get(&stream).into_iter().flat_map(|s| s.members.values());
         let conns: Vec<ConnId> = members.map(|(conn, _)| *conn).collect();
         conns.into_iter().for_each(|conn| self.say(link, conn, terms.clone()));
-        true
     }
 
     /// Forgets who signs `stream`.
@@ -250,9 +270,10 @@ impl Tracking {
     }
 
     fn terms(&self, stream: &StreamId) -> Terms {
-        match self.signers.get(stream) {
-            Some(signer) => Terms { trust: signer.trust, keys: signer.keys.clone() },
-            None => Terms { trust: self.config.trust, keys: Vec::new() },
+        match (self.signers.get(stream), self.quorums.get(stream)) {
+            (Some(signer), _) => Terms { trust: signer.trust, keys: signer.keys.clone() },
+            (None, Some(quorum)) => Terms { trust: Trust::Quorum, keys: vec![quorum.key()] },
+            (None, None) => Terms { trust: self.config.trust, keys: Vec::new() },
         }
     }
 
@@ -456,6 +477,14 @@ impl Tracking {
                 *contact = seen_at(contact, addr);
             }
             if let Some(swarm) = self.swarms.get_mut(&stream) {
+                if let (ToTracker::Observed(pieces), Some(quorum)) = (&message, self.quorums.get_mut(&stream))
+                    && swarm.tracker.is_puller(id)
+                {
+                    quorum.observe(now, id, region(addr), pieces);
+                    while let Some(batch) = quorum.poll(now) {
+                        swarm.tracker.handle_batch(now, batch);
+                    }
+                }
                 swarm.tracker.handle(now, id, region(addr), message);
                 self.flush(now, link, stream);
             }
@@ -483,7 +512,18 @@ impl Tracking {
             return Err(Refusal::Full);
         }
         let (config, rng, signers) = (&self.config, &mut self.rng, &mut self.signers);
-        let trust = signers.get(&stream).map_or(config.trust, |s| s.trust);
+        if config.quorum
+            && !known
+            && !signers.contains_key(&stream)
+            && let Some(unix) = self.doors.unix(now)
+        {
+            // Larger than what was signed before the last start.
+            let chain = u64::try_from(unix.as_millis()).unwrap_or(u64::MAX);
+            let new = || Quorum::new(self.quorum_key.clone(), stream, chain);
+            self.quorums.entry(stream).or_insert_with(new);
+        }
+        let unsigned = if self.quorums.contains_key(&stream) { Trust::Quorum } else { config.trust };
+        let trust = signers.get(&stream).map_or(unsigned, |s| s.trust);
         let swarm = self.swarms.entry(stream).or_insert_with(|| {
             let mut seed = [0; 32];
             rng.fill_bytes(&mut seed);
@@ -532,10 +572,23 @@ impl Tracking {
             let Some(swarm) = self.swarms.get_mut(&stream) else { continue };
             if swarm.empty_since.is_some_and(|at| now.saturating_duration_since(at) >= EMPTY) {
                 self.swarms.remove(&stream);
+                self.quorums.remove(&stream);
                 events.push_back(ServerEvent::StreamUnwanted { stream });
                 continue;
             }
             swarm.tracker.handle_timeout(now);
+            if let Some(quorum) = self.quorums.get_mut(&stream) {
+                let here = |peer: &PeerId| swarm.tracker.is_puller(*peer);
+                quorum.keep(here);
+                for liar in quorum.review(now) {
+                    quorum.lost(liar);
+                    swarm.tracker.distrust(now, liar);
+                }
+                swarm.tracker.set_disagreement(quorum.wants_another(now));
+                while let Some(batch) = quorum.poll(now) {
+                    swarm.tracker.handle_batch(now, batch);
+                }
+            }
             self.flush(now, link, stream);
         }
         self.check_memberships(now, link);

@@ -298,6 +298,18 @@ pub const TWO_PULLERS_FROM: usize = 15;
 pub const THREE_PULLERS_FROM: usize = 3_000;
 /// Without a signer two pullers must agree: from so many members on there are two.
 pub const QUORUM_FROM: usize = 3;
+/// Most pieces in one message about what was read from the origin.
+pub const MAX_OBSERVED: usize = 48;
+/// How often a puller tells what it has read if nobody signs, in ms: each of these waits is added to everybody's lag.
+pub const OBSERVED_INTERVAL_MS: u64 = 40;
+/// Most pieces of one reader that wait for the agreement of another one: about 15 s.
+pub const MAX_UNAGREED: usize = 512;
+/// Most readers of one stream that are compared.
+pub const MAX_OBSERVERS: usize = 8;
+/// How long the next piece waits for a second reader before what comes after it may be agreed upon instead, in ms.
+pub const AGREE_PATIENCE_MS: u64 = 1_000;
+/// How often those who read an origin that nobody signs are compared, in ms.
+pub const AGREE_ROUND_MS: u64 = 4_000;
 /// How much better a member must be to replace a puller, in points of its score.
 pub const PULLER_GAIN: i64 = 25;
 /// How old it must be by then, in ms.

@@ -20,6 +20,7 @@ mod member;
 mod message;
 mod path;
 mod piece;
+mod quorum;
 mod tracker;
 mod tracker_message;
 
@@ -28,6 +29,7 @@ pub use map::{HAVE_BITS, HaveMap};
 pub use member::{Action, Member, MemberConfig, OriginReason, Played, Snapshot, Stats};
 pub use message::{LaneStatus, Message, NO_SOURCE, PieceHead, Status};
 pub use path::{MAX_HOPS, Path};
-pub use piece::{Batch, PIECE_HASH_LEN, Payload, PieceInfo, PieceNo, piece_hash};
+pub use piece::{Batch, Observed, PIECE_HASH_LEN, Payload, PieceInfo, PieceNo, piece_hash};
+pub use quorum::{Quorum, QuorumStats};
 pub use tracker::{Tracker, TrackerConfig, TrackerStats};
 pub use tracker_message::{Candidate, FromTracker, Misdeed, NatClass, Report, ToTracker, Trust};

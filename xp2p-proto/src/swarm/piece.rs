@@ -53,6 +53,30 @@ impl PieceInfo {
     }
 }
 
+/// A piece that a reader of the origin has cut, without its content: it has no number yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The run it is of, as its reader counts.
+    pub run: u64,
+    /// Its place in its segment, from 0.
+    pub index: u16,
+    /// Time of its first frame in ms, as the run counts.
+    pub time: i64,
+    /// Time of its last frame in ms.
+    pub end: i64,
+    /// Bytes of its content, at most [`MAX_PIECE`](super::constants::MAX_PIECE).
+    pub len: u16,
+    /// First 16 bytes of BLAKE3 over its content.
+    pub hash: [u8; PIECE_HASH_LEN],
+}
+
+impl Observed {
+    /// Whether a segment begins with it.
+    pub fn starts_segment(&self) -> bool {
+        self.index == 0
+    }
+}
+
 /// A digest batch: the pieces that a signer has made since the last one. At most [`MAX_BATCH_PIECES`] of them.
 ///
 /// [`MAX_BATCH_PIECES`]: super::constants::MAX_BATCH_PIECES

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::PeerId;
 use super::constants::LANES;
-use super::piece::{Batch, PieceNo};
+use super::piece::{Batch, Observed, PieceNo};
 
 /// What a member's network lets others do, most open first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -136,6 +136,9 @@ pub enum ToTracker {
         /// The first piece that the origin gave.
         to: PieceNo,
     },
+    /// Nobody signs this stream, and these pieces I have read from its origin, in order, at most
+    /// [`MAX_OBSERVED`](super::constants::MAX_OBSERVED) of them.
+    Observed(Vec<Observed>),
     /// I am still here.
     Pong,
     /// I leave.

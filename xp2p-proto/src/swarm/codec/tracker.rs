@@ -12,6 +12,7 @@
 //! | 8 | pong | - |
 //! | 9 | leave | - |
 //! | 10 | fill | first piece (varint), the one after the last (varint) |
+//! | 11 | observed | number of pieces (1), then each: run (varint), index (2), time (8), time to its end (varint), length (2), hash (16) |
 //!
 //! | type | from the tracker | body |
 //! |---|---|---|
@@ -35,8 +36,13 @@ use super::field::{
     CodecError, CodecReason, Field, MAX_VARINT, array, byte, bytes, flag, long, put_bytes, put_varint,
     refuse, short, signed, varint, whole,
 };
-use crate::swarm::constants::{MAX_CANDIDATES, MAX_CONTACT};
-use crate::swarm::{Candidate, FromTracker, Misdeed, NatClass, PeerId, PieceNo, Report, ToTracker, Trust};
+use crate::swarm::constants::{MAX_CANDIDATES, MAX_CONTACT, MAX_OBSERVED, MAX_PIECE};
+use crate::swarm::{
+    Candidate, FromTracker, Misdeed, NatClass, Observed, PeerId, PieceNo, Report, ToTracker, Trust,
+};
+
+/// Longest time between the first and the last frame of a piece, in ms. A piece ends after 120 ms; frames may be far apart.
+const MAX_PIECE_LASTS: u64 = 3_600_000;
 
 /// [`FromTracker::Batch`], whose content is not parsed here.
 const BATCH: u8 = 6;
@@ -53,6 +59,8 @@ pub enum ParsedFromTracker {
 
 /// [`FromTracker::Meet`].
 const MEET: u8 = 11;
+/// [`ToTracker::Observed`].
+const OBSERVED: u8 = 11;
 
 /// The type of both messages about pieces to be filled in.
 const FILL: u8 = 10;
@@ -103,6 +111,18 @@ impl ToTracker {
             Self::Pong => out.push(8),
             Self::Leave => out.push(9),
             Self::Fill { from, to } => put_range(out, *from, *to),
+            Self::Observed(pieces) => {
+                // Too many become 255, which is above the limit.
+                out.extend_from_slice(&[OBSERVED, u8::try_from(pieces.len()).unwrap_or(u8::MAX)]);
+                for piece in pieces {
+                    put_varint(out, piece.run);
+                    out.extend_from_slice(&piece.index.to_be_bytes());
+                    out.extend_from_slice(&piece.time.to_be_bytes());
+                    put_varint(out, piece.end.abs_diff(piece.time));
+                    out.extend_from_slice(&piece.len.to_be_bytes());
+                    out.extend_from_slice(&piece.hash);
+                }
+            }
         }
     }
 
@@ -205,8 +225,42 @@ fn to_tracker<'a>(whole: &Bytes, input: &'a [u8]) -> Field<'a, ToTracker> {
         8 => Ok((rest, ToTracker::Pong)),
         9 => Ok((rest, ToTracker::Leave)),
         FILL => range(rest).map(|(rest, (from, to))| (rest, ToTracker::Fill { from, to })),
+        OBSERVED => all_observed(rest).map(|(rest, pieces)| (rest, ToTracker::Observed(pieces))),
         found => refuse(input, CodecReason::Type(found)),
     }
+}
+
+fn all_observed(input: &[u8]) -> Field<'_, Vec<Observed>> {
+    let (mut rest, count) = byte(input)?;
+    if usize::from(count) > MAX_OBSERVED {
+        let (found, max) = (count.into(), MAX_OBSERVED as u64);
+        return refuse(input, CodecReason::TooLarge { what: "the number of pieces", found, max });
+    }
+    let mut pieces = Vec::with_capacity(count.into());
+    for _ in 0..count {
+        let (after, piece) = observed(rest)?;
+        pieces.push(piece);
+        rest = after;
+    }
+    Ok((rest, pieces))
+}
+
+fn observed(input: &[u8]) -> Field<'_, Observed> {
+    let (rest, run) = varint("a run", MAX_VARINT, input)?;
+    let (rest, index) = short(rest)?;
+    let (rest, time) = long(rest)?;
+    // Two's complement.
+    let time = time as i64;
+    let (rest, lasts) = varint("the length of a piece in time", MAX_PIECE_LASTS, rest)?;
+    let (at, len) = short(rest)?;
+    if usize::from(len) > MAX_PIECE {
+        let (found, max) = (len.into(), MAX_PIECE as u64);
+        return refuse(rest, CodecReason::TooLarge { what: "the length of a piece", found, max });
+    }
+    let (rest, hash) = array(at)?;
+    // At most MAX_PIECE_LASTS, which fits.
+    let end = time.saturating_add(lasts as i64);
+    Ok((rest, Observed { run, index, time, end, len, hash }))
 }
 
 fn from_tracker<'a>(whole: &Bytes, input: &'a [u8]) -> Field<'a, FromTracker> {
@@ -390,7 +444,22 @@ mod tests {
             Just(ToTracker::Pong),
             Just(ToTracker::Leave),
             (0..=MAX_VARINT, 0..=MAX_VARINT).prop_map(|(from, to)| ToTracker::Fill { from, to }),
+            prop::collection::vec(any_observed(), 0..=MAX_OBSERVED).prop_map(ToTracker::Observed),
         ]
+    }
+
+    fn any_observed() -> impl Strategy<Value = Observed> {
+        let times = (-1_000_000_000_000..1_000_000_000_000_i64, 0..=MAX_PIECE_LASTS as i64);
+        (0..=MAX_VARINT, any::<u16>(), times, 0..=MAX_PIECE as u16, any::<[u8; 16]>()).prop_map(
+            |(run, index, (time, lasts), len, hash)| Observed {
+                run,
+                index,
+                time,
+                end: time + lasts,
+                len,
+                hash,
+            },
+        )
     }
 
     fn any_from_tracker() -> impl Strategy<Value = FromTracker> {

@@ -26,7 +26,7 @@ use super::canonical::Item;
 use super::frame::{Frame, StreamConfig};
 use crate::swarm::codec::field::{put_bytes, put_varint};
 use crate::swarm::constants::{MAX_PIECE, MAX_PIECE_MS};
-use crate::swarm::piece::{PIECE_HASH_LEN, piece_hash};
+use crate::swarm::piece::{Observed, PIECE_HASH_LEN, piece_hash};
 
 /// Length of the segments of a stream without video, in ms.
 pub(super) const AUDIO_SEGMENT_MS: i64 = 1_000;
@@ -53,6 +53,13 @@ pub struct CutPiece {
 }
 
 impl CutPiece {
+    /// All of it but the content.
+    pub fn observed(&self) -> Observed {
+        let Self { run, index, time, end, hash, .. } = *self;
+        // At most MAX_PIECE.
+        Observed { run, index, time, end, len: self.content.len().min(MAX_PIECE) as u16, hash }
+    }
+
     /// Whether a segment begins with it.
     pub fn segment_start(&self) -> bool {
         self.index == 0

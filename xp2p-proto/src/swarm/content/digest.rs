@@ -27,14 +27,13 @@ use std::time::Instant;
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::cut::CutPiece;
 use crate::keys::{PublicKey, SIGNATURE_LEN, SecretKey};
 use crate::swarm::codec::field::{
     CodecError, CodecReason, Field, MAX_VARINT, array, byte, long, put_varint, refuse, varint, whole,
 };
 use crate::swarm::constants::{BATCH_INTERVAL, MAX_BATCH, MAX_BATCH_PIECES, MAX_PIECE};
 use crate::swarm::piece::{PIECE_HASH_LEN, piece_hash};
-use crate::swarm::{Batch, PieceInfo, PieceNo, StreamId};
+use crate::swarm::{Batch, Observed, PieceInfo, PieceNo, StreamId};
 
 /// What every signature covers first, so that it is good for nothing else.
 const CONTEXT: &[u8] = b"xp2p swarm batch v1\0";
@@ -106,8 +105,8 @@ impl Signer {
 
     /// Takes the next piece of a [`Cutter`](super::Cutter) and gives it its number. `None` for pieces before the first
     /// beginning of a segment. Call [`poll`](Self::poll) until it is `None` afterwards.
-    pub fn push(&mut self, now: Instant, piece: &CutPiece) -> Option<PieceInfo> {
-        if piece.segment_start() {
+    pub fn push(&mut self, now: Instant, piece: &Observed) -> Option<PieceInfo> {
+        if piece.starts_segment() {
             self.set_clock(now, piece);
         }
         let clock = self.clock.as_mut()?;
@@ -116,12 +115,11 @@ impl Signer {
         clock.newest = (end.max(clock.newest.0), now);
         let info = PieceInfo {
             no: self.last.map_or(0, |l| l.no + 1),
-            segment: self.last.map_or(0, |l| l.segment + u64::from(piece.segment_start())),
+            segment: self.last.map_or(0, |l| l.segment + u64::from(piece.starts_segment())),
             index: piece.index,
             time,
             end,
-            // At most MAX_PIECE.
-            len: piece.content.len().min(MAX_PIECE) as u16,
+            len: piece.len,
             hash: piece.hash,
         };
         self.last = Some(info);
@@ -158,7 +156,7 @@ impl Signer {
     }
 
     /// A new run, or a time before that of the last piece, begins an epoch. Canonical time goes on as the clock does.
-    fn set_clock(&mut self, now: Instant, piece: &CutPiece) {
+    fn set_clock(&mut self, now: Instant, piece: &Observed) {
         let last_time = self.last.map_or(0, |l| l.time);
         if self.clock.is_some_and(|c| c.run == piece.run && c.canonical(piece.time) >= last_time) {
             return;
@@ -485,10 +483,9 @@ mod tests {
         SecretKey::from_bytes([n; 32])
     }
 
-    fn cut(run: u64, index: u16, time: i64, len: usize) -> CutPiece {
-        let content = Bytes::from(vec![time as u8; len]);
-        let hash = piece_hash(&content);
-        CutPiece { run, index, last_of_segment: false, time, end: time + 30, content, hash }
+    fn cut(run: u64, index: u16, time: i64, len: usize) -> Observed {
+        let hash = piece_hash(&vec![time as u8; len]);
+        Observed { run, index, time, end: time + 30, len: len as u16, hash }
     }
 
     /// Batches of `seconds` at 2 Mbit/s, segments of 2 s.

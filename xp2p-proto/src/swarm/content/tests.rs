@@ -77,7 +77,7 @@ fn sign(show: &Show, habits: &Habits, seed: u64) -> Signed {
     let stats = canonical(Tracks::Learnt, &view(show, habits, seed), |now, item| {
         item.iter().for_each(|i| cutter.push(i));
         while let Some(piece) = cutter.poll() {
-            if let Some(info) = signer.push(at(now), &piece) {
+            if let Some(info) = signer.push(at(now), &piece.observed()) {
                 signed.pieces.insert(info.no, (info, piece.content));
             }
         }

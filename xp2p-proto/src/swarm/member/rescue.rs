@@ -8,7 +8,7 @@ use crate::swarm::constants::{
     RESCUE_FEW_DEADLINE_MS, RESCUE_QUIET_DEADLINE_MS, RESCUE_SILENCE_MS, RESCUE_STALL_MS, START_BUFFER_MS,
     START_PATIENCE_MS,
 };
-use crate::swarm::{Payload, PieceNo, ToTracker};
+use crate::swarm::{NO_SOURCE, Payload, PieceNo, ToTracker};
 
 /// The origin feeds us as long as something has come within this time, in ms.
 const FEEDING_MS: i64 = 1_000;
@@ -144,6 +144,11 @@ impl<P: Payload> Member<P> {
         }
     }
 
+    /// Whether it is elected to read the origin for others.
+    pub fn reads_for_others(&self) -> bool {
+        self.origin.elected
+    }
+
     pub(super) fn demote(&mut self) {
         self.origin.elected = false;
         if !self.origin.policy
@@ -180,14 +185,19 @@ impl<P: Payload> Member<P> {
         if !self.config.use_peers {
             OriginReason::Policy
         } else if self.neighbours.len() > 0 {
-            let room = (0..LANES).any(|k| self.lanes[k].parent.is_some())
-                || self.neighbours.iter().any(|n| n.lanes.iter().any(|l| l.spare > 0));
-            if room { OriginReason::Late } else { OriginReason::Uplink }
+            if self.neighbours_are_full() { OriginReason::Uplink } else { OriginReason::Late }
         } else if self.gathering.tried() > 0 {
             OriginReason::Nat
         } else {
             OriginReason::NoPeers
         }
+    }
+
+    /// Whether others get the stream, and have nothing left to give. Who gets nothing itself is not full, but late.
+    fn neighbours_are_full(&self) -> bool {
+        let lanes = || self.neighbours.iter().filter(|n| n.told).flat_map(|n| &n.lanes);
+        let fed = (0..LANES).any(|k| self.lanes[k].parent.is_some());
+        !fed && lanes().any(|l| l.depth != NO_SOURCE) && lanes().all(|l| l.spare == 0)
     }
 
     pub(super) fn check_rescue(&mut self) {

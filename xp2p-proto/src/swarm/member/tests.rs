@@ -113,9 +113,12 @@ impl Bench {
     }
 
     fn status(&mut self, peer: PeerId, have: std::ops::Range<PieceNo>, spare: u8) {
+        self.status_of_lanes(peer, have, LaneStatus { lag: 200, depth: 1, spare, min_value: 255 });
+    }
+
+    fn status_of_lanes(&mut self, peer: PeerId, have: std::ops::Range<PieceNo>, lane: LaneStatus) {
         let mut map = HaveMap::default();
         have.for_each(|no| map.insert(no));
-        let lane = LaneStatus { lag: 200, depth: 1, spare, min_value: 255 };
         let status =
             Status { have: map, batch: self.batches, backlog: 0, origin_fed: false, lanes: [lane; LANES] };
         self.member.handle_message(self.now, peer, Message::Status(Box::new(status)));
@@ -357,6 +360,23 @@ fn alone_it_reads_the_origin_and_says_why() {
     let stats = bench.member.stats();
     assert_eq!(stats.origin_reason, super::OriginReason::NoPeers);
     assert_eq!(stats.origin_bytes_by[super::OriginReason::NoPeers as usize], 8 * 4000);
+}
+
+#[test]
+fn others_without_room_and_others_without_the_stream_are_different_reasons() {
+    let full = LaneStatus { lag: 200, depth: 1, spare: 0, min_value: 255 };
+    for (lane, reason) in [(full, super::OriginReason::Uplink), (LaneStatus::NONE, super::OriginReason::Late)]
+    {
+        let mut bench = Bench::usual();
+        bench.announce(0..40);
+        bench.member.peer_connected(bench.now, A, NatClass::Cone, Duration::from_millis(20));
+        for _ in 0..3 {
+            bench.status_of_lanes(A, 0..0, lane);
+            bench.sleep(400);
+        }
+        assert!(bench.actions().contains(&Action::OpenOrigin));
+        assert_eq!(bench.member.stats().origin_reason, reason);
+    }
 }
 
 #[test]

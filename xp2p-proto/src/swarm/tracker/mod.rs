@@ -24,7 +24,7 @@ use self::leases::Leases;
 use self::pullers::Pullers;
 use self::roll::{Record, Roll};
 use super::constants::{MAX_AHEAD_MS, MAX_BATCHES, MAX_CONTACT, MEMBER_TIMEOUT_MS, START_AGE_MS};
-use super::{Batch, FromTracker, PeerId, ToTracker};
+use super::{Batch, FromTracker, PeerId, ToTracker, Trust};
 
 /// Milliseconds since the tracker began.
 type Ms = i64;
@@ -105,6 +105,8 @@ impl Tracker {
                 self.actions.extend(missing.into_iter().map(|b| (peer, FromTracker::Batch(b))));
             }
             ToTracker::Fill { from, to } => self.fill(peer, from, to),
+            // Whoever compares them has taken them already.
+            ToTracker::Observed(_) => {}
             ToTracker::Pong => self.pong(peer),
             ToTracker::Leave => self.remove(peer),
         }
@@ -114,6 +116,28 @@ impl Tracker {
     pub fn lost(&mut self, now: Instant, peer: PeerId) {
         self.step(now);
         self.remove(peer);
+    }
+
+    /// Whether `peer` is elected to read the origin for others.
+    pub fn is_puller(&self, peer: PeerId) -> bool {
+        self.pullers.contains(peer)
+    }
+
+    /// Says who signs from now on.
+    pub fn set_trust(&mut self, trust: Trust) {
+        self.config.trust = trust;
+    }
+
+    /// Says whether those who read the origin do not agree on what it sends, so that one more is wanted.
+    pub fn set_disagreement(&mut self, disagree: bool) {
+        self.pullers.disagree = disagree;
+    }
+
+    /// A puller says other things than all others: somebody else is elected.
+    pub fn distrust(&mut self, now: Instant, peer: PeerId) {
+        self.step(now);
+        self.replace_puller(peer);
+        self.elect_if_needed();
     }
 
     /// Takes in a digest batch of the signer.

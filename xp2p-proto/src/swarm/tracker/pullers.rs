@@ -45,6 +45,8 @@ struct Puller {
 pub(super) struct Pullers {
     list: Vec<Puller>,
     failed: Vec<(PeerId, Ms)>,
+    /// They do not agree, and nobody else knows what is right.
+    pub(super) disagree: bool,
     next_review: Ms,
 }
 
@@ -78,6 +80,7 @@ impl Tracker {
         let members = self.roll.len();
         match self.config.trust {
             _ if members == 0 => 0,
+            Trust::Quorum if members >= QUORUM_FROM && self.pullers.disagree => 3,
             Trust::Quorum if (QUORUM_FROM..THREE_PULLERS_FROM).contains(&members) => 2,
             _ if members >= THREE_PULLERS_FROM => 3,
             _ if members >= TWO_PULLERS_FROM => 2,
@@ -106,7 +109,10 @@ impl Tracker {
         self.roll
             .iter()
             .filter(|(p, r)| {
-                r.may_pull
+                // Two in one network see the same, also if that is not what the origin sends.
+                let other_network = self.config.trust != Trust::Quorum || !regions.contains(&r.region);
+                other_network
+                    && r.may_pull
                     && !r.excluded
                     && r.slots > 0
                     && self.now - r.joined >= min_age
@@ -216,11 +222,7 @@ impl Tracker {
         }
         let bereft = !dead.is_empty();
         for peer in dead {
-            self.pullers.remove(peer);
-            self.pullers.failed.push((peer, now));
-            self.stats.failovers += 1;
-            // If it lives after all, it need not go on.
-            self.tell(peer, FromTracker::Demote);
+            self.replace_puller(peer);
         }
         for peer in done {
             self.pullers.remove(peer);
@@ -233,6 +235,16 @@ impl Tracker {
         if now >= self.pullers.next_review {
             self.pullers.next_review = now + REVIEW_MS;
             self.review();
+        }
+    }
+
+    /// `peer` reads the origin for others no longer, and not soon again.
+    pub(super) fn replace_puller(&mut self, peer: PeerId) {
+        if self.pullers.remove(peer) {
+            self.pullers.failed.push((peer, self.now));
+            self.stats.failovers += 1;
+            // If it lives after all, it need not go on.
+            self.tell(peer, FromTracker::Demote);
         }
     }
 
