@@ -224,11 +224,6 @@ pub const LIMIT_SHARE: f64 = 0.9;
 pub const RESCUE_AGE_MS: i64 = 400;
 /// And playing must end within this time, in ms.
 pub const RESCUE_DEADLINE_MS: i64 = 300;
-/// If no more pieces than this are missing, and others have them, asking them is given more time: the origin would send a
-/// whole group of pictures for them, and most of these rescues were needless.
-pub const RESCUE_FEW: usize = 3;
-/// Then playing must end within this time, in ms.
-pub const RESCUE_FEW_DEADLINE_MS: i64 = 100;
 /// Or nothing new has come from anyone for so long, in ms: then whoever reads the origin is probably dead.
 pub const RESCUE_SILENCE_MS: i64 = 700;
 /// And playing must end within this time, in ms. The tracker grants few of those who ask, and these few feed the others.

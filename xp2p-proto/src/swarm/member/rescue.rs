@@ -1,12 +1,10 @@
 //! The origin: who reads it, when, and for how long.
 
-use super::shelf::Slot;
 use super::{Action, Member, Ms, OriginReason};
 use crate::swarm::constants::{
     CLOSE_AFTER_MS, CLOSE_LANES, CLOSE_MARGIN_MS, LANES, LEASE_TIMEOUT_MS, MAX_HOLD_MS, MIN_HOLD_MS,
-    NEARLY_PATIENCE_MS, PULL_DEADLINE_MS, REOPEN_MS, RESCUE_AGE_MS, RESCUE_DEADLINE_MS, RESCUE_FEW,
-    RESCUE_FEW_DEADLINE_MS, RESCUE_QUIET_DEADLINE_MS, RESCUE_SILENCE_MS, RESCUE_STALL_MS, START_BUFFER_MS,
-    START_PATIENCE_MS,
+    NEARLY_PATIENCE_MS, REOPEN_MS, RESCUE_AGE_MS, RESCUE_DEADLINE_MS, RESCUE_QUIET_DEADLINE_MS,
+    RESCUE_SILENCE_MS, RESCUE_STALL_MS, START_BUFFER_MS, START_PATIENCE_MS,
 };
 use crate::swarm::{NO_SOURCE, Payload, PieceNo, ToTracker};
 
@@ -270,20 +268,10 @@ impl<P: Payload> Member<P> {
             _ => return true,
         };
         let quiet = self.now - self.newest_piece.1 > RESCUE_SILENCE_MS;
-        let limit = if self.lacks_few(next) { RESCUE_FEW_DEADLINE_MS } else { RESCUE_DEADLINE_MS };
         age > RESCUE_AGE_MS
-            && (deadline < limit && current
+            && (deadline < RESCUE_DEADLINE_MS && current
                 || deadline < RESCUE_QUIET_DEADLINE_MS && quiet
                 || self.playout.stalled_for(self.now) > RESCUE_STALL_MS)
-    }
-
-    /// Whether all that is missing from piece `next` on is a few pieces that others have.
-    fn lacks_few(&self, next: PieceNo) -> bool {
-        let soon = |s: &&Slot<P>| self.playout.deadline(&s.info) < PULL_DEADLINE_MS;
-        let mut missing = self.shelf.from(next).filter(|s| !s.is_here()).take_while(soon);
-        let Some(first) = missing.next().map(|s| s.info.no) else { return false };
-        let holders = self.neighbours.iter().filter(|n| n.have.has(first)).take(SPARE_HOLDERS).count();
-        holders == SPARE_HOLDERS && missing.take(RESCUE_FEW).count() < RESCUE_FEW
     }
 
     fn check_open(&mut self) {
