@@ -24,19 +24,6 @@ fn gather(swarm: &mut Swarm, count: usize) {
     }
 }
 
-/// Part of the bytes that came from other members while `swarm` ran for a time, and the most connections to the origin.
-fn watch(swarm: &mut Swarm, time: Duration) -> (f64, usize) {
-    let (p2p, origin) = swarm.bytes();
-    let mut most = 0;
-    for _ in 0..time.as_millis() / 100 {
-        swarm.run(Duration::from_millis(100));
-        most = most.max(swarm.origin_connections());
-    }
-    let (p2p_after, origin_after) = swarm.bytes();
-    let (p2p, origin) = ((p2p_after - p2p) as f64, (origin_after - origin) as f64);
-    (p2p / (p2p + origin), most)
-}
-
 fn assert_all_whole(swarm: &Swarm) {
     assert_contract(&swarm.sim, swarm.server);
     for n in 0..swarm.watchers.len() {
@@ -67,9 +54,9 @@ fn addr() -> std::net::SocketAddr {
 fn members_behind_all_kinds_of_nat_share_one_stream() {
     let mut swarm = Swarm::new(1);
     gather(&mut swarm, 8);
-    let (early, _) = watch(&mut swarm, 5 * SEC);
+    let (early, _) = swarm.watch(5 * SEC);
     swarm.run(10 * SEC);
-    let (late, most) = watch(&mut swarm, 10 * SEC);
+    let (late, most) = swarm.watch(10 * SEC);
     swarm.print();
     assert_all_whole(&swarm);
     println!("early {early:.3} late {late:.3} most {most}");
@@ -93,7 +80,7 @@ fn few_members_share_too() {
             swarm.run(SEC);
         }
         swarm.run(10 * SEC);
-        let (late, most) = watch(&mut swarm, 10 * SEC);
+        let (late, most) = swarm.watch(10 * SEC);
         swarm.print();
         assert_all_whole(&swarm);
         let best = (count - 1) as f64 / count as f64;
@@ -110,7 +97,7 @@ fn the_relay_carries_handshakes_only() {
     }
     swarm.run(10 * SEC);
     let settled = swarm.sim.machine(swarm.server).stats().relayed_bytes;
-    let (late, _) = watch(&mut swarm, 20 * SEC);
+    let (late, _) = swarm.watch(20 * SEC);
     swarm.print();
     assert_all_whole(&swarm);
     assert!(late > 0.75, "{late}");
@@ -177,7 +164,7 @@ fn lose_four(swarm: &mut Swarm) {
         let gap = swarm.watchers[n].longest_gap(at, end);
         assert!(gap < Duration::from_millis(1_000), "member {n}: {gap:?}");
     }
-    let (late, most) = watch(swarm, 5 * SEC);
+    let (late, most) = swarm.watch(5 * SEC);
     println!("afterwards {late:.3}, {most}");
     assert!(late > 0.7 && most <= 2, "{late} {most}");
 }
@@ -278,7 +265,7 @@ fn a_poisoner_never_gets_a_byte_to_a_player() {
     println!("{sent} wrong pieces, {corrupt} bytes of them arrived");
     assert!(sent > 0 && corrupt > 0, "the poisoner must have been tried");
     assert_all_whole(&swarm);
-    let (late, _) = watch(&mut swarm, 5 * SEC);
+    let (late, _) = swarm.watch(5 * SEC);
     assert!(late > 0.7, "{late}");
     assert_eq!(swarm.sim.machine(swarm.server).swarm_stats(&swarm.stream).map(|s| s.excluded), Some(1));
 }

@@ -22,15 +22,6 @@ fn gathered(seed: u64, forging: &[usize]) -> Swarm {
     swarm
 }
 
-/// Bytes from other members while `swarm` runs for a time, as a part of all.
-fn shared(swarm: &mut Swarm, time: Duration) -> f64 {
-    let (p2p, origin) = swarm.bytes();
-    swarm.run(time);
-    let (p2p_after, origin_after) = swarm.bytes();
-    let (p2p, origin) = ((p2p_after - p2p) as f64, (origin_after - origin) as f64);
-    p2p / (p2p + origin)
-}
-
 fn trusts(swarm: &Swarm, n: usize) -> Vec<Trust> {
     let events = swarm.watchers[n].events.iter();
     events
@@ -42,7 +33,7 @@ fn trusts(swarm: &Swarm, n: usize) -> Vec<Trust> {
 fn members_share_what_two_of_them_have_read_alike() {
     let mut swarm = gathered(1, &[]);
     swarm.run(15 * SEC);
-    let part = shared(&mut swarm, 20 * SEC);
+    let (part, _) = swarm.watch(20 * SEC);
     swarm.print();
     // Two of six read the origin.
     assert!(part > 0.6, "{part}");
@@ -62,7 +53,7 @@ fn when_one_of_the_two_vanishes_another_takes_its_place() {
     let puller = swarm.watchers.iter().position(|w| w.reads_origin()).expect("somebody reads the origin");
     swarm.kill(puller);
     swarm.run(8 * SEC);
-    let part = shared(&mut swarm, 15 * SEC);
+    let (part, _) = swarm.watch(15 * SEC);
     swarm.print();
     assert!(part > 0.5, "{part}");
     for n in (0..MEMBERS).filter(|n| *n != puller) {
@@ -76,7 +67,7 @@ fn one_member_that_lies_about_the_origin_gets_nothing_to_a_player() {
     for (seed, liar) in [(3, 0), (4, 1), (5, 2)] {
         let mut swarm = gathered(seed, &[liar]);
         swarm.run(25 * SEC);
-        let part = shared(&mut swarm, 15 * SEC);
+        let (part, _) = swarm.watch(15 * SEC);
         swarm.print();
         for n in (0..MEMBERS).filter(|n| *n != liar) {
             assert_eq!(swarm.false_tags(n), 0, "seed {seed}: member {n} has shown what the liar says");

@@ -314,6 +314,19 @@ impl Swarm {
         sum
     }
 
+    /// Lets the world run. Part of the bytes that came from other members meanwhile, and the most connections to the origin.
+    pub fn watch(&mut self, time: Duration) -> (f64, usize) {
+        let (p2p, origin) = self.bytes();
+        let mut most = 0;
+        for _ in 0..time.as_millis() / 100 {
+            self.run(Duration::from_millis(100));
+            most = most.max(self.origin_connections());
+        }
+        let (p2p_after, origin_after) = self.bytes();
+        let (p2p, origin) = ((p2p_after - p2p) as f64, (origin_after - origin) as f64);
+        (p2p / (p2p + origin), most)
+    }
+
     /// Checks that what came out at member `n` is what the origin sent, in order and without a gap.
     pub fn assert_whole(&self, n: usize) {
         self.assert_whole_after(n, Duration::ZERO);

@@ -481,9 +481,7 @@ impl Tracking {
                     && swarm.tracker.is_puller(id)
                 {
                     quorum.observe(now, id, region(addr), pieces);
-                    while let Some(batch) = quorum.poll(now) {
-                        swarm.tracker.handle_batch(now, batch);
-                    }
+                    pass_agreed(now, quorum, &mut swarm.tracker);
                 }
                 swarm.tracker.handle(now, id, region(addr), message);
                 self.flush(now, link, stream);
@@ -585,9 +583,7 @@ impl Tracking {
                     swarm.tracker.distrust(now, liar);
                 }
                 swarm.tracker.set_disagreement(quorum.wants_another(now));
-                while let Some(batch) = quorum.poll(now) {
-                    swarm.tracker.handle_batch(now, batch);
-                }
+                pass_agreed(now, quorum, &mut swarm.tracker);
             }
             self.flush(now, link, stream);
         }
@@ -657,6 +653,13 @@ impl Talk {
             self.outbox.pop_front();
         }
         WriteEnd::Done
+    }
+}
+
+/// Gives the tracker what members have agreed on.
+fn pass_agreed(now: Instant, quorum: &mut Quorum, tracker: &mut Tracker) {
+    while let Some(batch) = quorum.poll(now) {
+        tracker.handle_batch(now, batch);
     }
 }
 

@@ -30,6 +30,6 @@ pub use member::{Action, Member, MemberConfig, OriginReason, Played, Snapshot, S
 pub use message::{LaneStatus, Message, NO_SOURCE, PieceHead, Status};
 pub use path::{MAX_HOPS, Path};
 pub use piece::{Batch, Observed, PIECE_HASH_LEN, Payload, PieceInfo, PieceNo, piece_hash};
-pub use quorum::{Quorum, QuorumStats};
+pub use quorum::Quorum;
 pub use tracker::{Tracker, TrackerConfig, TrackerStats};
 pub use tracker_message::{Candidate, FromTracker, Misdeed, NatClass, Report, ToTracker, Trust};

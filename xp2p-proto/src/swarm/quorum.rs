@@ -66,17 +66,6 @@ impl Reader {
     }
 }
 
-/// Numbers of a [`Quorum`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct QuorumStats {
-    /// Readers at present.
-    pub readers: usize,
-    /// Pieces so far that two have read alike.
-    pub agreed: u64,
-    /// Pieces so far of the reader that led which no other one had.
-    pub unagreed: u64,
-}
-
 /// Compares what the readers of one stream have read, and signs what they agree on.
 #[derive(Debug)]
 pub struct Quorum {
@@ -100,7 +89,8 @@ pub struct Quorum {
     round: Option<(Instant, u64)>,
     /// Until when a further reader is wanted: who lies shows only after a while.
     another_until: Option<Instant>,
-    stats: QuorumStats,
+    /// Pieces so far of the reader that led which no other one had.
+    unagreed: u64,
 }
 
 impl Quorum {
@@ -119,18 +109,13 @@ impl Quorum {
             place: 0,
             round: None,
             another_until: None,
-            stats: QuorumStats::default(),
+            unagreed: 0,
         }
     }
 
     /// Who signs.
     pub fn key(&self) -> PublicKey {
         self.key
-    }
-
-    /// Numbers.
-    pub fn stats(&self) -> QuorumStats {
-        QuorumStats { readers: self.readers.len(), ..self.stats }
     }
 
     /// Takes in what `peer` has read. `network`: the group of networks that it is in.
@@ -206,11 +191,11 @@ impl Quorum {
 
     /// Compares the readers from time to time. Returns those that contradict the others: two agree, and these do not.
     pub fn review(&mut self, now: Instant) -> Vec<PeerId> {
-        let (since, unagreed) = *self.round.get_or_insert((now, self.stats.unagreed));
+        let (since, unagreed) = *self.round.get_or_insert((now, self.unagreed));
         if now.saturating_duration_since(since) < ROUND {
             return Vec::new();
         }
-        self.round = Some((now, self.stats.unagreed));
+        self.round = Some((now, self.unagreed));
         // What a newcomer says first the others have agreed on before.
         let speaks = |r: &&Reader| r.said >= MIN_SAID && r.since <= since;
         let agree = self.readers.values().filter(speaks).filter(|r| r.agreement() > MOST).count();
@@ -220,7 +205,7 @@ impl Quorum {
         } else {
             Vec::new()
         };
-        let differ = self.stats.unagreed - unagreed >= MANY_UNAGREED;
+        let differ = self.unagreed - unagreed >= MANY_UNAGREED;
         if self.readers.values().filter(speaks).count() >= 2 && (differ || agree < 2) {
             self.another_until = Some(now + 3 * ROUND);
         }
@@ -248,7 +233,7 @@ impl Quorum {
                     return;
                 }
             }
-            self.stats.unagreed += 1;
+            self.unagreed += 1;
             if let Some(reader) = self.readers.get_mut(&lead) {
                 reader.pieces.pop_front();
             }
@@ -364,7 +349,6 @@ impl Quorum {
         if !fits {
             return;
         }
-        self.stats.agreed += 1;
         let end = piece.end.saturating_add(shift);
         self.signer.push(now, &Observed { run: self.runs, time, end, ..piece });
     }

@@ -225,24 +225,31 @@ fn to_tracker<'a>(whole: &Bytes, input: &'a [u8]) -> Field<'a, ToTracker> {
         8 => Ok((rest, ToTracker::Pong)),
         9 => Ok((rest, ToTracker::Leave)),
         FILL => range(rest).map(|(rest, (from, to))| (rest, ToTracker::Fill { from, to })),
-        OBSERVED => all_observed(rest).map(|(rest, pieces)| (rest, ToTracker::Observed(pieces))),
+        OBSERVED => list("the number of pieces", MAX_OBSERVED, rest, observed)
+            .map(|(rest, pieces)| (rest, ToTracker::Observed(pieces))),
         found => refuse(input, CodecReason::Type(found)),
     }
 }
 
-fn all_observed(input: &[u8]) -> Field<'_, Vec<Observed>> {
+/// Their number (1), at most `max`, and so many items.
+fn list<'a, T>(
+    what: &'static str,
+    max: usize,
+    input: &'a [u8],
+    item: impl Fn(&'a [u8]) -> Field<'a, T>,
+) -> Field<'a, Vec<T>> {
     let (mut rest, count) = byte(input)?;
-    if usize::from(count) > MAX_OBSERVED {
-        let (found, max) = (count.into(), MAX_OBSERVED as u64);
-        return refuse(input, CodecReason::TooLarge { what: "the number of pieces", found, max });
+    if usize::from(count) > max {
+        let (found, max) = (count.into(), max as u64);
+        return refuse(input, CodecReason::TooLarge { what, found, max });
     }
-    let mut pieces = Vec::with_capacity(count.into());
+    let mut items = Vec::with_capacity(count.into());
     for _ in 0..count {
-        let (after, piece) = observed(rest)?;
-        pieces.push(piece);
+        let (after, one) = item(rest)?;
+        items.push(one);
         rest = after;
     }
-    Ok((rest, pieces))
+    Ok((rest, items))
 }
 
 fn observed(input: &[u8]) -> Field<'_, Observed> {
@@ -314,18 +321,7 @@ fn put_candidate(out: &mut Vec<u8>, candidate: &Candidate) {
 }
 
 fn candidates<'a>(whole: &Bytes, input: &'a [u8]) -> Field<'a, Vec<Candidate>> {
-    let (mut rest, count) = byte(input)?;
-    if usize::from(count) > MAX_CANDIDATES {
-        let (found, max) = (count.into(), MAX_CANDIDATES as u64);
-        return refuse(input, CodecReason::TooLarge { what: "the number of candidates", found, max });
-    }
-    let mut candidates = Vec::with_capacity(count.into());
-    for _ in 0..count {
-        let (after, candidate) = candidate(whole, rest)?;
-        candidates.push(candidate);
-        rest = after;
-    }
-    Ok((rest, candidates))
+    list("the number of candidates", MAX_CANDIDATES, input, |i| candidate(whole, i))
 }
 
 fn candidate<'a>(whole: &Bytes, input: &'a [u8]) -> Field<'a, Candidate> {
