@@ -636,7 +636,12 @@ impl World {
                 let peer = &self.peers[from as usize];
                 if self.tracker_away <= self.now && peer.tracked {
                     let (id, region, now) = (peer.traits.id, u32::from(peer.traits.region), self.instant());
+                    let rtt = matches!(message, ToTracker::Join { .. })
+                        .then_some(Duration::from_nanos(2 * peer.traits.to_tracker));
                     self.tracker.handle(now, id, region, message);
+                    if let Some(rtt) = rtt {
+                        self.tracker.set_rtt(id, rtt);
+                    }
                     self.settle_tracker();
                 }
             }

@@ -483,7 +483,11 @@ impl Tracking {
                     quorum.observe(now, id, region(addr), pieces);
                     pass_agreed(now, quorum, &mut swarm.tracker);
                 }
+                let joins = matches!(message, ToTracker::Join { .. });
                 swarm.tracker.handle(now, id, region(addr), message);
+                if let Some(rtt) = joins.then(|| link.rtt(conn)).flatten() {
+                    swarm.tracker.set_rtt(id, rtt);
+                }
                 self.flush(now, link, stream);
             }
         }

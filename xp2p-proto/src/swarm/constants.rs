@@ -311,10 +311,16 @@ pub const PULLER_GAIN: i64 = 25;
 pub const PULLER_AGE_MS: i64 = 5_000;
 /// How long both read the origin, in ms: the new one must be of use before the old one stops.
 pub const HANDOVER_MS: i64 = 3_000;
-/// A puller that does not answer within this time is replaced, in ms.
+/// A puller that does not answer within this time and two round trips is replaced, in ms: a lost packet takes three of them.
 pub const PING_TIMEOUT_MS: i64 = 150;
 /// So soon if several members report it, in ms.
 pub const PING_TIMEOUT_REPORTED_MS: i64 = 100;
+/// What a round trip is believed to take before one was measured, in ms. At 0 half of the new pullers were held to be dead.
+pub const UNKNOWN_RTT_MS: i64 = 200;
+/// The most that a round trip is believed to take, in ms.
+pub const MAX_RTT_MS: i64 = 1_000;
+/// How long a puller whose successor has been elected may still answer, in ms: it goes on as if nothing had been then.
+pub const PULLER_DEAD_MS: i64 = 1_000;
 /// How many is several.
 pub const SEVERAL_REPORTERS: usize = 3;
 /// How often pullers are asked whether they are there, in ms. They are few, and whatever time their death goes unnoticed is

@@ -44,7 +44,7 @@ impl Tracker {
             }
         }
         if slots >= STRONG_SLOTS {
-            for puller in self.pullers.all() {
+            for puller in self.pullers.alive() {
                 let reachable = self.roll.get(puller).is_some_and(|r| r.nat.reaches(nat) && !r.excluded);
                 if puller != peer && reachable && !chosen.contains(&puller) {
                     chosen.insert(0, puller);

@@ -23,7 +23,7 @@ pub use self::config::{TrackerConfig, TrackerStats};
 use self::leases::Leases;
 use self::pullers::Pullers;
 use self::roll::{Record, Roll};
-use super::constants::{MAX_AHEAD_MS, MAX_BATCHES, MAX_CONTACT, MEMBER_TIMEOUT_MS, START_AGE_MS};
+use super::constants::{MAX_AHEAD_MS, MAX_BATCHES, MAX_CONTACT, MAX_RTT_MS, MEMBER_TIMEOUT_MS, START_AGE_MS};
 use super::{Batch, FromTracker, PeerId, ToTracker, Trust};
 
 /// Milliseconds since the tracker began.
@@ -109,6 +109,14 @@ impl Tracker {
             ToTracker::Observed(_) => {}
             ToTracker::Pong => self.pong(peer),
             ToTracker::Leave => self.remove(peer),
+        }
+    }
+
+    /// How long a message to a member and its answer take, as the carrier has measured it. It is of use as long as the member has
+    /// answered no ping.
+    pub fn set_rtt(&mut self, peer: PeerId, rtt: Duration) {
+        if let Some(record) = self.roll.get_mut(peer).filter(|r| r.rtt == 0) {
+            record.rtt = Ms::try_from(rtt.as_millis()).unwrap_or(Ms::MAX).clamp(1, MAX_RTT_MS);
         }
     }
 

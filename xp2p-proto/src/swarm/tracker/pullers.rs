@@ -3,8 +3,9 @@
 use super::roll::Record;
 use super::{Ms, Tracker};
 use crate::swarm::constants::{
-    HANDOVER_MS, PING_INTERVAL_MS, PING_TIMEOUT_MS, PING_TIMEOUT_REPORTED_MS, PULLER_AGE_MS, PULLER_GAIN,
-    QUORUM_FROM, SEVERAL_REPORTERS, THREE_PULLERS_FROM, TWO_PULLERS_FROM,
+    HANDOVER_MS, MAX_RTT_MS, PING_INTERVAL_MS, PING_TIMEOUT_MS, PING_TIMEOUT_REPORTED_MS, PULLER_AGE_MS,
+    PULLER_DEAD_MS, PULLER_GAIN, QUORUM_FROM, SEVERAL_REPORTERS, THREE_PULLERS_FROM, TWO_PULLERS_FROM,
+    UNKNOWN_RTT_MS,
 };
 use crate::swarm::{FromTracker, NatClass, PeerId, Trust};
 
@@ -36,6 +37,8 @@ struct Puller {
     pinged: Option<Ms>,
     last_ping: Ms,
     reporters: Vec<PeerId>,
+    /// It has not answered in time: others read for it meanwhile, and it is offered to nobody.
+    suspected: bool,
     /// Replaced by another one: until when it goes on.
     until: Option<Ms>,
 }
@@ -59,6 +62,11 @@ impl Pullers {
         self.list.iter().map(|p| p.peer).collect()
     }
 
+    /// Those that answer.
+    pub(super) fn alive(&self) -> Vec<PeerId> {
+        self.list.iter().filter(|p| !p.suspected).map(|p| p.peer).collect()
+    }
+
     pub(super) fn contains(&self, peer: PeerId) -> bool {
         self.list.iter().any(|p| p.peer == peer)
     }
@@ -69,9 +77,9 @@ impl Pullers {
         self.list.len() < before
     }
 
-    /// Those that are not being replaced.
+    /// Those that answer and are not being replaced.
     fn lasting(&self) -> usize {
-        self.list.iter().filter(|p| p.until.is_none()).count()
+        self.list.iter().filter(|p| p.until.is_none() && !p.suspected).count()
     }
 }
 
@@ -148,12 +156,15 @@ impl Tracker {
         self.pullers.list.push(Puller {
             peer,
             since: self.now,
-            pinged: None,
+            pinged: Some(self.now),
             last_ping: self.now,
             reporters: Vec::new(),
+            suspected: false,
             until: None,
         });
         self.tell(peer, FromTracker::Elect);
+        // Whatever killed its predecessor may have killed it.
+        self.tell(peer, FromTracker::Ping);
         // So that what it reads can be passed on at once.
         self.send_recent_batches(peer);
     }
@@ -178,9 +189,14 @@ impl Tracker {
             && let Some(at) = puller.pinged.take()
         {
             puller.reporters.clear();
+            if std::mem::take(&mut puller.suspected) {
+                // A packet was lost or late. There is one too many now, of which the weakest goes.
+                self.pullers.failed.retain(|(p, _)| *p != peer);
+            }
             if let Some(record) = self.roll.get_mut(peer) {
                 // A moving mean that rises at once: patience must cover the worst.
-                let rtt = now - at;
+                // 0 stands for one that was never measured.
+                let rtt = (now - at).clamp(1, MAX_RTT_MS);
                 record.rtt = if rtt > record.rtt { rtt } else { (record.rtt * 7 + rtt) / 8 };
             }
         }
@@ -190,22 +206,25 @@ impl Tracker {
     pub(super) fn watch_pullers(&mut self) {
         let now = self.now;
         self.pullers.failed.retain(|(_, at)| now - at < FAILED_MS);
+        let mut suspected = Vec::new();
         let mut dead = Vec::new();
         let mut ping = Vec::new();
         let mut done = Vec::new();
         for puller in &mut self.pullers.list {
             let rtt = self.roll.get(puller.peer).map_or(0, |r| r.rtt);
-            let patience = if puller.reporters.len() >= SEVERAL_REPORTERS {
-                PING_TIMEOUT_REPORTED_MS
-            } else {
-                PING_TIMEOUT_MS
+            let rtt = if rtt == 0 { UNKNOWN_RTT_MS } else { rtt };
+            let patience = match puller.reporters.len() {
+                // Nobody complains: one lost packet is no reason yet.
+                0 => PING_TIMEOUT_MS + 2 * rtt,
+                n if n < SEVERAL_REPORTERS => PING_TIMEOUT_MS.max(2 * rtt),
+                _ => PING_TIMEOUT_REPORTED_MS.max(2 * rtt),
             };
             match puller.pinged {
-                Some(at) if now - at > patience.max(2 * rtt) && !puller.reporters.is_empty() => {
-                    dead.push(puller.peer);
+                Some(at) if now - at > patience + PULLER_DEAD_MS => dead.push(puller.peer),
+                Some(at) if now - at > patience && !puller.suspected => {
+                    puller.suspected = true;
+                    suspected.push(puller.peer);
                 }
-                // Nobody complains: one lost packet is no reason yet.
-                Some(at) if now - at > PING_TIMEOUT_MS + 2 * rtt => dead.push(puller.peer),
                 None if now - puller.last_ping >= PING_INTERVAL_MS => {
                     puller.pinged = Some(now);
                     puller.last_ping = now;
@@ -220,9 +239,13 @@ impl Tracker {
         for peer in ping {
             self.tell(peer, FromTracker::Ping);
         }
-        let bereft = !dead.is_empty();
+        let bereft = !suspected.is_empty();
+        for peer in suspected {
+            self.pullers.failed.push((peer, now));
+            self.stats.failovers += 1;
+        }
         for peer in dead {
-            self.replace_puller(peer);
+            self.dismiss(peer);
         }
         for peer in done {
             self.pullers.remove(peer);
@@ -240,9 +263,15 @@ impl Tracker {
 
     /// `peer` reads the origin for others no longer, and not soon again.
     pub(super) fn replace_puller(&mut self, peer: PeerId) {
-        if self.pullers.remove(peer) {
+        if self.pullers.contains(peer) {
             self.pullers.failed.push((peer, self.now));
             self.stats.failovers += 1;
+            self.dismiss(peer);
+        }
+    }
+
+    fn dismiss(&mut self, peer: PeerId) {
+        if self.pullers.remove(peer) {
             // If it lives after all, it need not go on.
             self.tell(peer, FromTracker::Demote);
         }
@@ -259,7 +288,7 @@ impl Tracker {
         bereft.sort_unstable_by(|a, b| b.cmp(a));
         for (_, peer) in bereft.into_iter().take(MAX_BEREFT) {
             let Some(nat) = self.roll.get(peer).map(|r| r.nat) else { continue };
-            let mut pullers = self.pullers.all();
+            let mut pullers = self.pullers.alive();
             pullers.retain(|p| self.roll.get(*p).is_some_and(|r| r.nat.reaches(nat)));
             let mut candidates = self.introduce(peer, pullers);
             // It will read the origin, whether it does so already or not.
@@ -272,7 +301,7 @@ impl Tracker {
 
     /// Replaces the weakest puller if somebody is clearly better, or lets one go that is too many.
     fn review(&mut self) {
-        let lasting = |p: &&Puller| p.until.is_none();
+        let lasting = |p: &&Puller| p.until.is_none() && !p.suspected;
         let weakest = self
             .pullers
             .list
@@ -306,5 +335,129 @@ impl Tracker {
         if let Some(puller) = self.pullers.list.iter_mut().find(|p| p.peer == peer) {
             puller.until = Some(until);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::swarm::{Misdeed, ToTracker, TrackerConfig};
+
+    /// A tracker of three members, of which the first reads the origin.
+    struct Bench {
+        tracker: Tracker,
+        now: Instant,
+        said: Vec<(PeerId, FromTracker)>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            #[expect(clippy::disallowed_methods, reason = "a test needs some first instant")]
+            let now = Instant::now();
+            let tracker = Tracker::new(TrackerConfig::new([1; 32], Trust::Witness), now);
+            let mut bench = Self { tracker, now, said: Vec::new() };
+            for n in 1..=3 {
+                let join = ToTracker::Join {
+                    nat: NatClass::Cone,
+                    slots: 9,
+                    may_pull: true,
+                    contact: Default::default(),
+                };
+                bench.tracker.handle(bench.now, PeerId(n), 1, join);
+            }
+            bench.run(0);
+            assert_eq!(bench.pullers(), [PeerId(1)]);
+            bench
+        }
+
+        fn pullers(&self) -> Vec<PeerId> {
+            (1..=3).map(PeerId).filter(|p| self.tracker.is_puller(*p)).collect()
+        }
+
+        /// Time passes, in which all but the first answer at once.
+        fn run(&mut self, ms: u64) {
+            for _ in 0..ms / 10 {
+                self.now += Duration::from_millis(10);
+                self.tracker.handle_timeout(self.now);
+                while let Some((peer, message)) = self.tracker.poll_action() {
+                    if peer != PeerId(1) && message == FromTracker::Ping {
+                        self.tracker.handle(self.now, peer, 1, ToTracker::Pong);
+                    }
+                    self.said.push((peer, message));
+                }
+            }
+            self.said.extend(std::iter::from_fn(|| self.tracker.poll_action()));
+        }
+
+        fn pong(&mut self) {
+            self.tracker.handle(self.now, PeerId(1), 1, ToTracker::Pong);
+        }
+
+        fn demoted(&self) -> bool {
+            self.said.iter().any(|(p, m)| *p == PeerId(1) && *m == FromTracker::Demote)
+        }
+    }
+
+    /// Half of the new pullers over QUIC were held to be dead, because one round trip with a lost packet took longer than
+    /// nothing, which is what the tracker knew of their round trips; each time a whole tree lost its root.
+    #[test]
+    fn a_new_puller_may_be_far_away() {
+        let mut bench = Bench::new();
+        bench.run(500);
+        assert_eq!(bench.pullers(), [PeerId(1)], "nobody has measured how far");
+        bench.pong();
+        bench.run(1_000);
+        assert_eq!(
+            bench.tracker.stats().failovers,
+            0,
+            "the ping took 400 ms, and the next may take three times that"
+        );
+    }
+
+    #[test]
+    fn who_answers_late_goes_on_beside_its_successor_until_one_of_them_is_too_many() {
+        let mut bench = Bench::new();
+        bench.run(900);
+        assert_eq!(bench.tracker.stats().failovers, 1);
+        assert_eq!((bench.pullers().len(), bench.demoted()), (2, false));
+        bench.pong();
+        bench.run(100);
+        assert_eq!(bench.pullers().len(), 2, "it lives");
+        for _ in 0..1_200 {
+            bench.pong();
+            bench.run(10);
+        }
+        assert_eq!(bench.pullers().len(), 1, "and one of them goes");
+        assert_eq!(bench.tracker.stats().failovers, 1);
+    }
+
+    #[test]
+    fn who_does_not_answer_at_all_is_let_go() {
+        let mut bench = Bench::new();
+        bench.run(5_000);
+        assert!(bench.demoted() && !bench.pullers().contains(&PeerId(1)));
+        assert_eq!(bench.pullers().len(), 1);
+        assert_eq!(bench.tracker.stats().failovers, 1);
+    }
+
+    #[test]
+    fn complaints_shorten_the_wait() {
+        let failovers = |complaint: bool| {
+            let mut bench = Bench::new();
+            // The round trip is measured: between 50 and 100 ms.
+            for _ in 0..20 {
+                bench.run(100);
+                bench.pong();
+            }
+            if complaint {
+                let bad = ToTracker::Bad { peer: PeerId(1), misdeed: Misdeed::Silent, piece: None };
+                bench.tracker.handle(bench.now, PeerId(2), 1, bad);
+            }
+            bench.run(230);
+            bench.tracker.stats().failovers
+        };
+        assert_eq!((failovers(false), failovers(true)), (0, 1));
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct Record {
     pub(super) ahead: u16,
     pub(super) origin_open: bool,
     pub(super) origin_since: Ms,
-    /// Round trip of the last ping.
+    /// Round trip of the pings, in ms; 0: not measured yet.
     pub(super) rtt: i64,
     pub(super) hard: Vec<(PeerId, Ms)>,
     pub(super) soft: Vec<(PeerId, Ms)>,
