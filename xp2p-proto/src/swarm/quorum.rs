@@ -8,7 +8,7 @@
 //! in another network has cut it, too, after those that were agreed upon before. Clocks of readers differ by a constant that
 //! follows from what they agree on, so that another one can go on when the leader is gone.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -282,8 +282,13 @@ impl Quorum {
     /// Whether another one has a later segment of the leader already: what it does not have before that it will never have.
     fn is_past(&self, lead: PeerId) -> bool {
         let Some(reader) = self.readers.get(&lead) else { return false };
-        let mut starts = reader.pieces.iter().skip(1).map(|(_, p)| p).filter(|p| p.starts_segment());
-        starts.any(|s| self.others(lead).any(|r| r.pieces.iter().any(|(_, p)| same(p, s))))
+        let starts = |r: &Reader, skip| {
+            let starting = r.pieces.iter().skip(skip).map(|(_, p)| p).filter(|p| p.starts_segment());
+            starting.map(|p| p.hash).collect::<Vec<_>>()
+        };
+        // A set, because what readers say may be nothing but starts.
+        let theirs: BTreeSet<_> = self.others(lead).flat_map(|r| starts(r, 0)).collect();
+        starts(reader, 1).iter().any(|hash| theirs.contains(hash))
     }
 
     /// Whether another reader in another network has cut this piece, too. What it had before that is of no use any more.
