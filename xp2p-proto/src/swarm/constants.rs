@@ -107,6 +107,8 @@ pub const OPTIMISE_INTERVAL_MS: i64 = 2_000;
 pub const OPTIMISE_WORST_PERCENT: i64 = 50;
 /// How much better a parent must be to change, in ms of lag.
 pub const OPTIMISE_GAIN_MS: f32 = 120.0;
+/// The most lag that is expected of a new parent, in ms: whoever says more has to show it.
+pub const MAX_EXPECTED_LAG_MS: f32 = 1_500.0;
 /// How long a parent is kept before a better one is taken, in ms.
 pub const MIN_TENURE_MS: i64 = 3_000;
 /// What a failure costs a neighbour when parents are chosen, in ms of lag.

@@ -3,10 +3,10 @@
 use super::neighbour::Neighbour;
 use super::{Member, Ms};
 use crate::swarm::constants::{
-    BAD_MS, DISPLACE_PENALTY_MS, FAIL_PENALTY_MS, LANES, MAX_DEPTH, MIN_TENURE_MS, OPEN_PENALTY_MS,
-    OPTIMISE_GAIN_MS, OPTIMISE_WORST_PERCENT, SCORE_NOISE_MS, SUBSCRIBE_TIMEOUT_MS,
+    BAD_MS, DISPLACE_PENALTY_MS, FAIL_PENALTY_MS, LANES, MAX_DEPTH, MAX_EXPECTED_LAG_MS, MIN_TENURE_MS,
+    OPEN_PENALTY_MS, OPTIMISE_GAIN_MS, OPTIMISE_WORST_PERCENT, SCORE_NOISE_MS, SUBSCRIBE_TIMEOUT_MS,
 };
-use crate::swarm::{Message, NatClass, Path, Payload, PeerId, PieceNo};
+use crate::swarm::{Message, NO_SOURCE, NatClass, Path, Payload, PeerId, PieceNo};
 
 /// The value of a child behind a bad NAT for a parent that everyone reaches: it has few others to turn to.
 const HANDICAP_VALUE: u8 = 8;
@@ -188,6 +188,14 @@ impl<P: Payload> Member<P> {
         }
         if let Some(neighbour) = self.neighbours.get_mut(from) {
             neighbour.useful = self.now;
+            let status = neighbour.lanes[k]; // below LANES, as the lane above
+            if status.depth != NO_SOURCE {
+                // What will come from it is late at least by so much. Without that a newcomer, or who has read the origin so far,
+                // takes what is on its way for missing and pulls it.
+                let expected = f32::from(status.lag) + neighbour.rtt as f32 / 2.0;
+                let lane = &mut self.lanes[k]; // the same
+                lane.lag = lane.lag.max(expected.min(MAX_EXPECTED_LAG_MS));
+            }
         }
     }
 

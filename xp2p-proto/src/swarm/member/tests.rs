@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::uplink::{Queued, Uplink};
 use super::{Action, Member, MemberConfig, Played};
-use crate::swarm::constants::{LANES, LIMIT_SHARE, MAX_PIECE, OVERHEAD};
+use crate::swarm::constants::{LANES, LIMIT_SHARE, MAX_EXPECTED_LAG_MS, MAX_PIECE, OVERHEAD};
 use crate::swarm::{
     Batch, FromTracker, HaveMap, LaneStatus, Message, NatClass, Path, Payload, PeerId, PieceHead, PieceInfo,
     PieceNo, Status, ToTracker, Trust,
@@ -250,6 +250,27 @@ fn a_pushed_piece_that_came_through_us_ends_the_subscription() {
     let path = Path::EMPTY.with(ME).and_then(|p| p.with(parent)).expect("room");
     bench.member.handle_piece(bench.now, parent, PieceHead { no, pushed: true, path }, GOOD);
     assert!(bench.sent(parent).contains(&Message::Unsubscribe { lane }));
+}
+
+/// Newcomers began with a lag of nothing, and pulled as missing what their new parents were about to send.
+#[test]
+fn a_new_parent_is_expected_to_be_as_late_as_it_says() {
+    let mut bench = Bench::watching();
+    for peer in [A, B] {
+        let lane = LaneStatus { lag: 900, depth: 2, spare: 9, min_value: 255 };
+        bench.status_of_lanes(peer, 0..20, lane);
+    }
+    bench.accept_all();
+    let lag = |k: usize| bench.member.lanes[k].lag;
+    assert!((0..LANES).all(|k| lag(k) == 910.0), "half a round trip more: {}", lag(0));
+    // A parent that says something absurd is not waited for all the same.
+    let mut bench = Bench::watching();
+    for peer in [A, B] {
+        let lane = LaneStatus { lag: u16::MAX, depth: 2, spare: 9, min_value: 255 };
+        bench.status_of_lanes(peer, 0..20, lane);
+    }
+    bench.accept_all();
+    assert!((0..LANES).all(|k| bench.member.lanes[k].lag <= MAX_EXPECTED_LAG_MS));
 }
 
 #[test]
