@@ -7,23 +7,25 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW,
     CONTENT_TYPE, HOST, HeaderValue, ORIGIN, VARY,
 };
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::answer;
+use super::body::PlayerBody;
 use super::event::{PlayerEvent, Pull, SERVER_ERROR, tell};
 use super::feature::{Feature, FeatureSwitch};
-use super::hub::{Hub, Subscription};
+use super::hub::Hub;
 use super::io::{HyperIo, HyperTimer};
+use super::live;
 use super::path::{Wanted, encode_id, is_our_host, wanted};
 use crate::runtime::{Listener, Runtime};
 
@@ -217,7 +219,7 @@ impl Shared {
 async fn serve<R: Runtime>(runtime: &R, shared: &Arc<Shared>, tcp: R::Tcp) {
     let service = service_fn(|request| {
         let shared = shared.clone();
-        async move { Ok::<_, Infallible>(answer(&shared, &request).await) }
+        async move { Ok::<_, Infallible>(answer(runtime, &shared, &request).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(HyperTimer(runtime.clone()))
@@ -234,7 +236,11 @@ async fn serve<R: Runtime>(runtime: &R, shared: &Arc<Shared>, tcp: R::Tcp) {
     }
 }
 
-async fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<PlayerBody> {
+async fn answer<R: Runtime>(
+    runtime: &R,
+    shared: &Shared,
+    request: &Request<Incoming>,
+) -> Response<PlayerBody> {
     // HTTP/1.0 players may send no Host; a browser always does, and only browsers can be tricked.
     let host = request.headers().get(HOST).map(|h| h.to_str().unwrap_or_default());
     let ours = host.map_or(request.version() == hyper::Version::HTTP_10, |h| is_our_host(h, shared.bound));
@@ -259,7 +265,7 @@ async fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Player
         }
     };
     let mut response = match *request.method() {
-        Method::GET | Method::HEAD => get(shared, request).await,
+        Method::GET | Method::HEAD => get(runtime, shared, request).await,
         Method::OPTIONS => {
             let mut response = text(StatusCode::NO_CONTENT, "");
             let headers = response.headers_mut();
@@ -285,11 +291,19 @@ async fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Player
     if let Some(origin) = allowed {
         response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         response.headers_mut().insert(VARY, HeaderValue::from_static("Origin"));
+        if response.headers().contains_key(live::NOTICE) {
+            // Pages see only the headers that they are shown.
+            response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, live::NOTICE.into());
+        }
     }
     response
 }
 
-async fn get(shared: &Shared, request: &Request<Incoming>) -> Response<PlayerBody> {
+async fn get<R: Runtime>(
+    runtime: &R,
+    shared: &Shared,
+    request: &Request<Incoming>,
+) -> Response<PlayerBody> {
     let head = request.method() == Method::HEAD;
     match wanted(request.uri().path(), &shared.token) {
         Wanted::Nothing => text(StatusCode::NOT_FOUND, "there is nothing here\n"),
@@ -322,6 +336,16 @@ async fn get(shared: &Shared, request: &Request<Incoming>) -> Response<PlayerBod
             };
             answer::flv(body)
         }
+        Wanted::Mp4 { id } => {
+            let Some(hub) = shared.hub(&id, request.uri().query().unwrap_or_default()) else {
+                return text(StatusCode::NOT_FOUND, "there is no such stream\n");
+            };
+            if head {
+                live::head(runtime, &hub).await
+            } else {
+                live::get(&hub, Pull::begin(&id, &shared.news)).await
+            }
+        }
     }
 }
 
@@ -334,33 +358,4 @@ fn json_answer(json: String) -> Response<PlayerBody> {
 
 fn text(status: StatusCode, text: &'static str) -> Response<PlayerBody> {
     answer::words(status, PlayerBody::Text(Some(Bytes::from_static(text.as_bytes()))))
-}
-
-/// Body of an answer.
-enum PlayerBody {
-    Text(Option<Bytes>),
-    Stream(Box<Subscription>, #[expect(dead_code, reason = "tells when it is dropped")] Pull),
-}
-
-impl Body for PlayerBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match &mut *self {
-            Self::Text(text) => {
-                Poll::Ready(text.take().filter(|t| !t.is_empty()).map(|t| Ok(Frame::data(t))))
-            }
-            Self::Stream(subscription, _) => {
-                subscription.poll_bytes(cx).map(|bytes| bytes.map(|b| Ok(Frame::data(b))))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Text(text) if text.as_ref().is_none_or(|t| t.is_empty()))
-    }
 }

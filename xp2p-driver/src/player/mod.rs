@@ -1,15 +1,19 @@
 //! A stream on its way to players, recorders and programs.
 //!
 //! A [`Hub`] takes tags in once and gives them to any number of [`Subscription`]s, each of which begins with a picture.
-//! [`PlayerServer`] serves hubs to media players over HTTP.
+//! [`PlayerServer`] serves hubs over HTTP: as FLV to media players, as fragmented MP4 to web pages and to players that
+//! like it better.
 
 pub(crate) mod answer;
+mod body;
 mod event;
 mod feature;
 mod http;
 mod hub;
 mod intake;
 mod io;
+mod live;
+mod mp4;
 mod path;
 
 pub use self::event::{PlayerEvent, SERVER_ERROR};

@@ -11,6 +11,8 @@ use subtle::ConstantTimeEq;
 pub(super) enum Wanted<'a> {
     /// `/TOKEN/ID/ipc.flv`, or `/TOKEN/ID/stream.flv` for what is no camera.
     Flv { id: Cow<'a, str> },
+    /// `/TOKEN/ID/live.mp4`.
+    Mp4 { id: Cow<'a, str> },
     /// `/TOKEN/stat`.
     Stat,
     /// `/TOKEN/feature`.
@@ -31,6 +33,9 @@ pub(super) fn wanted<'a>(path: &'a str, token: &str) -> Wanted<'a> {
         (Some("feature"), None, None) => Wanted::Feature,
         (Some(id), Some("ipc.flv" | "stream.flv"), None) if !id.is_empty() => {
             decode_id(id).map_or(Wanted::Nothing, |id| Wanted::Flv { id })
+        }
+        (Some(id), Some("live.mp4"), None) if !id.is_empty() => {
+            decode_id(id).map_or(Wanted::Nothing, |id| Wanted::Mp4 { id })
         }
         _ => Wanted::Nothing,
     }
@@ -98,6 +103,7 @@ mod tests {
     fn paths_need_the_token() {
         assert_eq!(wanted("/tok/0/ipc.flv", "tok"), Wanted::Flv { id: "0".into() });
         assert_eq!(wanted("/tok/0/stream.flv", "tok"), Wanted::Flv { id: "0".into() });
+        assert_eq!(wanted("/tok/a%2fb/live.mp4", "tok"), Wanted::Mp4 { id: "a/b".into() });
         assert_eq!(wanted("/tok/stat", "tok"), Wanted::Stat);
         assert_eq!(wanted("/tok/feature", "tok"), Wanted::Feature);
         for path in [
@@ -107,6 +113,8 @@ mod tests {
             "/tokk/0/ipc.flv",
             "/0/ipc.flv",
             "/tok//ipc.flv",
+            "/tok//live.mp4",
+            "/tok/0/live.mp4/",
             "/tok/0/x/ipc.flv",
             "/tok/0/../ipc.flv",
         ] {

@@ -8,6 +8,9 @@ use super::sets::{NalKind, ParameterSets, SetKind};
 /// Profiles whose SPS tells chroma format and bit depth.
 const HIGH_PROFILES: [u8; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135];
 
+/// More macroblocks in a line or column than any level allows.
+const MAX_MACROBLOCKS: u32 = 1_023;
+
 pub(super) fn kind(first: u8) -> NalKind {
     match first & 0x1f {
         5 => NalKind::Slice { key: true },
@@ -31,25 +34,100 @@ struct Sps {
     high: Option<[u8; 3]>,
 }
 
+const SPS: &str = "H.264 SPS";
+
 fn sps(nal: &[u8]) -> Result<Sps, FrameError> {
     let data = rbsp(nal.get(1..).unwrap_or_default());
-    let mut bits = Bits::new(&data, "H.264 SPS");
+    sps_head(&mut Bits::new(&data, SPS)).map(|(sps, _)| sps)
+}
+
+/// The SPS up to its bit depths, and whether the colour planes are coded apart.
+fn sps_head(bits: &mut Bits<'_>) -> Result<(Sps, bool), FrameError> {
     // Eight bits each.
     let profile = [bits.bits(8)? as u8, bits.bits(8)? as u8, bits.bits(8)? as u8];
     let id = bits.ue("seq_parameter_set_id", 31)?;
     let [profile_idc, ..] = profile;
     let mut high = None;
+    let mut planes = false;
     if HIGH_PROFILES.contains(&profile_idc) {
         let chroma = bits.ue("chroma_format_idc", 3)?;
         if chroma == 3 {
-            bits.skip(1)?;
+            planes = bits.bit()? == 1;
         }
         let luma_depth = bits.ue("bit_depth_luma_minus8", 6)?;
         let chroma_depth = bits.ue("bit_depth_chroma_minus8", 6)?;
         // Each is at most 6.
         high = Some([chroma as u8, luma_depth as u8, chroma_depth as u8]);
     }
-    Ok(Sps { id, profile, high })
+    Ok((Sps { id, profile, high }, planes))
+}
+
+/// Width and height of the pictures as they are shown.
+pub(super) fn size(nal: &[u8]) -> Result<(u16, u16), FrameError> {
+    let data = rbsp(nal.get(1..).unwrap_or_default());
+    let mut bits = Bits::new(&data, SPS);
+    let (sps, planes) = sps_head(&mut bits)?;
+    let chroma = sps.high.map_or(1, |[chroma, ..]| chroma);
+    if sps.high.is_some() {
+        bits.skip(1)?;
+        if bits.bit()? == 1 {
+            for list in 0..if chroma == 3 { 12 } else { 8 } {
+                scaling_list(&mut bits, if list < 6 { 16 } else { 64 })?;
+            }
+        }
+    }
+    bits.ue("log2_max_frame_num_minus4", 12)?;
+    match bits.ue("pic_order_cnt_type", 2)? {
+        0 => _ = bits.ue("log2_max_pic_order_cnt_lsb_minus4", 12)?,
+        1 => {
+            bits.skip(1)?;
+            // Signed codes are as long as unsigned ones, and these mean nothing here.
+            bits.ue("offset_for_non_ref_pic", u32::MAX)?;
+            bits.ue("offset_for_top_to_bottom_field", u32::MAX)?;
+            for _ in 0..bits.ue("num_ref_frames_in_pic_order_cnt_cycle", 255)? {
+                bits.ue("offset_for_ref_frame", u32::MAX)?;
+            }
+        }
+        _ => {}
+    }
+    bits.ue("max_num_ref_frames", u32::MAX)?;
+    bits.skip(1)?;
+    let width = bits.ue("pic_width_in_mbs_minus1", MAX_MACROBLOCKS)?;
+    let height = bits.ue("pic_height_in_map_units_minus1", MAX_MACROBLOCKS)?;
+    // Interlaced pictures count their height in pairs of lines.
+    let lines = 2 - bits.bit()?;
+    if lines == 2 {
+        bits.skip(1)?;
+    }
+    bits.skip(1)?;
+    let (x, y) = match chroma {
+        1 => (2, 2),
+        2 => (2, 1),
+        _ => (1, 1),
+    };
+    let unit = if planes { (1, lines) } else { (x, y * lines) };
+    let window = bits.window("frame_crop_offset")?;
+    // At most 16 * 2 * (MAX_MACROBLOCKS + 1), which fits by far.
+    let size = ((width + 1) * 16, (height + 1) * 16 * lines);
+    window.shown(size, unit).ok_or_else(|| bits.bad("frame_crop_offset"))
+}
+
+/// Passes over a scaling list (section 7.3.2.1.1.1).
+fn scaling_list(bits: &mut Bits<'_>, len: u32) -> Result<(), FrameError> {
+    if bits.bit()? == 0 {
+        return Ok(());
+    }
+    let (mut last, mut next) = (8, 8);
+    for _ in 0..len {
+        if next != 0 {
+            let code = bits.ue("delta_scale", 510)?;
+            // Codes count 0, 1, -1, 2, -2; the sum is meant modulo 256.
+            let delta = if code % 2 == 1 { code.div_ceil(2) } else { 256 * 2 - code / 2 };
+            next = (last + delta) % 256;
+        }
+        last = if next == 0 { last } else { next };
+    }
+    Ok(())
 }
 
 /// The id of a parameter set.
@@ -94,6 +172,19 @@ mod tests {
             sets.put(kind, set_id(kind, nal).unwrap(), nal).unwrap();
         }
         sets
+    }
+
+    #[test]
+    fn the_size_is_that_of_what_is_shown() {
+        // x264: 640x360 of the high profile, whose 23 lines of macroblocks are 368 high.
+        let high = [
+            0x67, 0x64, 0x00, 0x1e, 0xac, 0xd9, 0x40, 0xa0, 0x2f, 0xf9, 0x70, 0x11, 0x00, 0x00, 0x03, 0x00,
+            0x01, 0x00, 0x00, 0x03, 0x00, 0x32, 0x0f, 0x16, 0x2d, 0x96,
+        ];
+        assert_eq!(size(&high), Ok((640, 360)));
+        for len in 0..10 {
+            assert!(size(&high[..len]).is_err(), "{len}");
+        }
     }
 
     #[test]

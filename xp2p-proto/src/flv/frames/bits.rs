@@ -83,6 +83,22 @@ impl<'a> Bits<'a> {
         Ok(value)
     }
 
+    /// The four offsets of a window of the picture, if the next bit says that there are any.
+    pub(super) fn window(&mut self, field: &'static str) -> Result<Window, FrameError> {
+        let mut offsets = [0; 4];
+        if self.bit()? == 1 {
+            for offset in &mut offsets {
+                *offset = self.ue(field, u32::MAX)?;
+            }
+        }
+        Ok(Window { offsets })
+    }
+
+    /// The error of a field that contradicts others.
+    pub(super) fn bad(&self, field: &'static str) -> FrameError {
+        FrameError::BadField { what: self.what, field, bit: self.at }
+    }
+
     /// `u(n)` of at most `max`, which is called `field` in the standard.
     pub(super) fn field(&mut self, n: u32, field: &'static str, max: u32) -> Result<u32, FrameError> {
         let start = self.at;
@@ -91,6 +107,24 @@ impl<'a> Bits<'a> {
             return Err(FrameError::BadField { what: self.what, field, bit: start });
         }
         Ok(value)
+    }
+}
+
+/// What is cut off a coded picture: left, right, top, bottom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    offsets: [u32; 4],
+}
+
+impl Window {
+    /// The size of what is left. `None`: nothing is, or more than 16 bits can tell.
+    pub(super) fn shown(self, (width, height): (u32, u32), unit: (u32, u32)) -> Option<(u16, u16)> {
+        let [left, right, top, bottom] = self.offsets;
+        let side = |len: u32, before: u32, after: u32, unit: u32| {
+            let cut = before.checked_add(after)?.checked_mul(unit)?;
+            u16::try_from(len.checked_sub(cut)?).ok().filter(|&left| left > 0)
+        };
+        Some((side(width, left, right, unit.0)?, side(height, top, bottom, unit.1)?))
     }
 }
 
@@ -127,6 +161,16 @@ mod tests {
         assert_eq!(Bits::new(&[0; 9], "SPS").ue("x", u32::MAX), Err(bad));
         let ends = FrameError::ParameterSetEnds { what: "SPS", bit: 16 };
         assert_eq!(Bits::new(&[0; 2], "SPS").ue("x", 1), Err(ends));
+    }
+
+    #[test]
+    fn a_window_leaves_something_or_is_none() {
+        let window = |offsets| Window { offsets }.shown((64, 48), (2, 2));
+        assert_eq!(window([0, 0, 0, 0]), Some((64, 48)));
+        assert_eq!(window([1, 2, 3, 4]), Some((58, 34)));
+        for none in [[16, 16, 0, 0], [0, 0, 30, 0], [u32::MAX, 1, 0, 0], [0, 0, u32::MAX, 0]] {
+            assert_eq!(window(none), None, "{none:?}");
+        }
     }
 
     proptest! {

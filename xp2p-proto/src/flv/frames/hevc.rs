@@ -2,7 +2,7 @@
 //! 7.3.3), and the HEVCDecoderConfigurationRecord (ISO/IEC 14496-15 section 8.3.3.1).
 
 use super::FrameError;
-use super::bits::{Bits, rbsp};
+use super::bits::{Bits, Window, rbsp};
 use super::sets::{NalKind, ParameterSets, SetKind};
 
 /// The record has three bits for a depth beyond 8.
@@ -40,6 +40,9 @@ struct Sps {
     chroma_format: u8,
     luma_depth: u8,
     chroma_depth: u8,
+    /// Width and height as coded, and what is cut off them in units of chroma samples.
+    coded: (u32, u32),
+    window: Window,
 }
 
 fn sps(nal: &[u8]) -> Result<Sps, FrameError> {
@@ -58,13 +61,9 @@ fn sps(nal: &[u8]) -> Result<Sps, FrameError> {
     if chroma == 3 {
         bits.skip(1)?;
     }
-    bits.ue("pic_width_in_luma_samples", u32::MAX)?;
-    bits.ue("pic_height_in_luma_samples", u32::MAX)?;
-    if bits.bit()? == 1 {
-        for _ in 0..4 {
-            bits.ue("conf_win_offset", u32::MAX)?;
-        }
-    }
+    let width = bits.ue("pic_width_in_luma_samples", u32::MAX)?;
+    let height = bits.ue("pic_height_in_luma_samples", u32::MAX)?;
+    let window = bits.window("conf_win_offset")?;
     let luma_depth = bits.ue("bit_depth_luma_minus8", MAX_DEPTH)?;
     let chroma_depth = bits.ue("bit_depth_chroma_minus8", MAX_DEPTH)?;
     // The bounds above keep each of these below 8.
@@ -76,7 +75,22 @@ fn sps(nal: &[u8]) -> Result<Sps, FrameError> {
         chroma_format: chroma as u8,
         luma_depth: luma_depth as u8,
         chroma_depth: chroma_depth as u8,
+        coded: (width, height),
+        window,
     })
+}
+
+/// Width and height of the pictures as they are shown.
+pub(super) fn size(nal: &[u8]) -> Result<(u16, u16), FrameError> {
+    let sps = sps(nal)?;
+    let unit = match sps.chroma_format {
+        1 => (2, 2),
+        2 => (2, 1),
+        _ => (1, 1),
+    };
+    let field = "pic_width_in_luma_samples";
+    let bad = FrameError::BadField { what: "H.265 SPS", field, bit: 0 };
+    sps.window.shown(sps.coded, unit).ok_or(bad)
 }
 
 /// Passes over profile and level of the temporal sub-layers, of which there are at most 6.
@@ -182,6 +196,7 @@ pub(super) mod tests {
             let found = sps(&write_sps(sub_layers, "010", "0110100")).unwrap();
             assert_eq!((found.chroma_format, found.luma_depth, found.chroma_depth), (1, 2, 1));
             assert_eq!(u32::from(found.temporal_layers), sub_layers + 1);
+            assert_eq!(size(&write_sps(sub_layers, "010", "0110100")), Ok((320, 176)));
             assert_eq!(found.profile_tier_level, [1, 0x60, 0, 0, 0, 0x90, 0, 0, 0, 0, 0, 0x3c]);
         }
     }

@@ -57,6 +57,18 @@ pub enum VideoKind {
     H265,
 }
 
+/// Width and height of the pictures that belong to a sequence parameter set (a whole NAL unit), as they are shown.
+///
+/// # Errors
+///
+/// [`FrameError::ParameterSetEnds`] or [`FrameError::BadField`] if it is none, or the size is 0 or above 65,535.
+pub fn picture_size(kind: VideoKind, sps: &[u8]) -> Result<(u16, u16), FrameError> {
+    match kind {
+        VideoKind::H264 => avc::size(sps),
+        VideoKind::H265 => hevc::size(sps),
+    }
+}
+
 /// The two codings of G.711.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum G711Law {

@@ -1,0 +1,221 @@
+//! From tags to fragments.
+
+use bytes::Bytes;
+use xp2p_proto::flv::{AudioCodec, AudioPacket, Tag, TagKind, VideoKind, VideoPacket};
+use xp2p_proto::voice::{Decoded, VoiceDecoder};
+
+use super::audio::{AudioTrack, Coding};
+use super::clock::{Pace, SoundClock, Unwrapped};
+use super::flac::FlacEncoder;
+use super::fragment::{Sample, fragment};
+use super::init;
+use super::shape::{Shape, payload};
+use super::video::kind;
+
+/// Tags of which one pair of fragments is made at most. As many are there at once only when a player begins or is slow.
+const MAX_GROUP: usize = 64;
+/// Bytes of such a group.
+const MAX_GROUP_BYTES: usize = 4 << 20;
+
+/// Gathers samples and makes fragments of them.
+#[derive(Debug, Default)]
+pub(super) struct Muxer {
+    /// Of the last fragment.
+    number: u32,
+    time: Unwrapped,
+    pictures: Option<Pictures>,
+    sounds: Option<Sounds>,
+    tags: usize,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Pictures {
+    kind: VideoKind,
+    /// What they are coded under.
+    record: Bytes,
+    /// Decoding time and sample of those that wait. All durations are to be made.
+    waiting: Vec<(u64, Sample)>,
+    last: Option<u64>,
+    pace: Pace,
+    /// Nothing can be decoded before a keyframe.
+    wait_key: bool,
+}
+
+#[derive(Debug)]
+struct Sounds {
+    clock: SoundClock,
+    /// Length of an AAC frame, or the maker of FLAC.
+    way: Way,
+    /// Where those that wait begin.
+    start: u64,
+    waiting: Vec<Sample>,
+}
+
+#[derive(Debug)]
+enum Way {
+    Aac { frame: u32 },
+    Flac { encoder: Box<FlacEncoder>, block: u32 },
+}
+
+impl Way {
+    fn new(track: &AudioTrack) -> Option<Self> {
+        Some(match track.coding {
+            Coding::Aac { frame, .. } => Self::Aac { frame },
+            Coding::Samples { channels, block } => Self::Flac {
+                encoder: Box::new(FlacEncoder::new(track.rate, channels, block)?),
+                block: u32::try_from(block).ok()?,
+            },
+        })
+    }
+}
+
+impl Muxer {
+    /// Takes over the tracks of a shape and gives the init segment. What waits has to be
+    /// [flushed](Self::flush) before.
+    pub(super) fn configure(&mut self, shape: &Shape) -> Result<Bytes, mp4_atom::Error> {
+        self.pictures = shape.video.track().map(|video| {
+            let old = self.pictures.take();
+            Pictures {
+                kind: video.kind,
+                record: video.record.clone(),
+                waiting: Vec::new(),
+                last: old.as_ref().and_then(|p| p.last),
+                wait_key: old.as_ref().is_none_or(|p| p.wait_key || p.record != video.record),
+                pace: old.map(|p| p.pace).unwrap_or_default(),
+            }
+        });
+        let mut audio = shape.audio.track();
+        self.sounds = audio.and_then(|track| {
+            let mut clock = self.sounds.take().map_or_else(|| SoundClock::new(track.rate), |s| s.clock);
+            clock.change_rate(track.rate);
+            Some(Sounds { clock, way: Way::new(track)?, start: 0, waiting: Vec::new() })
+        });
+        audio = audio.filter(|_| self.sounds.is_some());
+        init::segment(shape.video.track(), audio).map(Bytes::from)
+    }
+
+    /// Takes in the next tag. What cannot be used is left out.
+    pub(super) fn take(&mut self, tag: &Tag) {
+        self.tags += 1;
+        match tag.kind {
+            TagKind::Video => self.take_video(tag),
+            TagKind::Audio => self.take_audio(tag),
+            TagKind::Script => {}
+        }
+    }
+
+    fn take_video(&mut self, tag: &Tag) {
+        let (Some(pictures), Ok(head)) = (&mut self.pictures, tag.video_head()) else { return };
+        // Of several tracks in one body nothing says here where the first one ends.
+        let alone = head.track.is_none_or(|t| t.id == 0 && !t.more);
+        if head.packet != VideoPacket::CodedFrames || kind(head.codec) != Some(pictures.kind) || !alone {
+            return;
+        }
+        let sync = head.frame_type.is_key();
+        let data = payload(tag, head.payload);
+        if data.is_empty() || pictures.wait_key && !sync {
+            return;
+        }
+        pictures.wait_key = false;
+        let time = self.time.at(tag.timestamp).max(pictures.last.unwrap_or_default());
+        if let Some(last) = pictures.last.replace(time) {
+            pictures.pace.saw(distance(last, time));
+        }
+        // Nothing is shown before the beginning of time.
+        let earliest = i32::try_from(time).map_or(i32::MIN, |time| -time);
+        let composition = head.composition_time.max(earliest);
+        self.bytes += data.len();
+        pictures.waiting.push((time, Sample { duration: 0, composition, sync, data }));
+    }
+
+    fn take_audio(&mut self, tag: &Tag) {
+        let (Some(sounds), Ok(head)) = (&mut self.sounds, tag.audio_head()) else { return };
+        let alone = head.track.is_none_or(|t| t.id == 0 && !t.more);
+        if head.packet != AudioPacket::CodedFrames || !alone {
+            return;
+        }
+        match &mut sounds.way {
+            Way::Aac { frame } => {
+                let (frame, data) = (*frame, payload(tag, head.payload));
+                if head.codec == AudioCodec::Aac && !data.is_empty() {
+                    let due = sounds.clock.samples(self.time.at(tag.timestamp));
+                    self.bytes += data.len();
+                    sounds.put(due, frame, data);
+                }
+            }
+            Way::Flac { encoder, block } => {
+                let block = *block;
+                let Ok(Decoded::Samples { samples, .. }) = VoiceDecoder::default().decode(tag) else {
+                    tracing::trace!("a tag of sound that cannot be decoded is left out");
+                    return;
+                };
+                let due = sounds.clock.samples(self.time.at(tag.timestamp));
+                let mut due = due.saturating_sub(encoder.waiting() as u64);
+                for data in encoder.push(&samples).unwrap_or_default() {
+                    self.bytes += data.len();
+                    sounds.put(due, block, data);
+                    due = due.saturating_add(block.into());
+                }
+            }
+        }
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pictures.as_ref().is_none_or(|p| p.waiting.is_empty())
+            && self.sounds.as_ref().is_none_or(|s| s.waiting.is_empty())
+    }
+
+    /// Whether what waits should go before more is taken.
+    pub(super) fn is_full(&self) -> bool {
+        self.tags >= MAX_GROUP || self.bytes >= MAX_GROUP_BYTES
+    }
+
+    /// Fragments of what waits.
+    pub(super) fn flush(&mut self) -> Result<Vec<Bytes>, mp4_atom::Error> {
+        (self.tags, self.bytes) = (0, 0);
+        let mut parts = Vec::new();
+        if let Some((start, samples)) = self.pictures.as_mut().and_then(Pictures::flush) {
+            self.number = self.number.wrapping_add(1);
+            parts.extend(fragment(self.number, init::VIDEO, start, samples)?);
+        }
+        if let Some(sounds) = self.sounds.as_mut().filter(|s| !s.waiting.is_empty()) {
+            self.number = self.number.wrapping_add(1);
+            let samples = std::mem::take(&mut sounds.waiting);
+            parts.extend(fragment(self.number, init::AUDIO, sounds.start, samples)?);
+        }
+        Ok(parts)
+    }
+}
+
+impl Pictures {
+    fn flush(&mut self) -> Option<(u64, Vec<Sample>)> {
+        let mut waiting = std::mem::take(&mut self.waiting).into_iter().peekable();
+        let start = waiting.peek()?.0;
+        let mut samples = Vec::with_capacity(waiting.len());
+        while let Some((time, mut sample)) = waiting.next() {
+            // Only of the newest one it is not known.
+            sample.duration = waiting.peek().map_or_else(|| self.pace.guess(), |next| distance(time, next.0));
+            samples.push(sample);
+        }
+        Some((start, samples))
+    }
+}
+
+impl Sounds {
+    fn put(&mut self, due: u64, len: u32, data: Bytes) {
+        let Some((start, duration)) = self.clock.place(due, len) else {
+            tracing::trace!("a piece of sound comes before its time and is left out");
+            return;
+        };
+        if self.waiting.is_empty() {
+            self.start = start;
+        }
+        self.waiting.push(Sample { duration, composition: 0, sync: true, data });
+    }
+}
+
+fn distance(from: u64, to: u64) -> u32 {
+    u32::try_from(to.saturating_sub(from)).unwrap_or(u32::MAX)
+}
