@@ -113,9 +113,8 @@ type Packet = (i64, i64, bool);
 
 fn packets(probe: &Value, kind: &str) -> Vec<Packet> {
     let of_kind = |p: &&Value| p["codec_type"] == kind;
-    let ms = |v: &Value| {
-        (v.as_str().expect("a time").parse::<f64>().expect("a number") * 1000.0).round() as i64
-    };
+    let ms =
+        |v: &Value| (v.as_str().expect("a time").parse::<f64>().expect("a number") * 1000.0).round() as i64;
     let packet = |p: &Value| {
         (ms(&p["pts_time"]), ms(&p["dts_time"]), p["flags"].as_str().unwrap_or_default().starts_with('K'))
     };
@@ -173,23 +172,19 @@ fn same_pictures(flv: &Path, mp4: &Path) -> (Value, Value) {
 /// Sound of the MP4 has neither gaps nor overlaps, and is where FLV has it.
 fn steady_sound(flv: &Value, mp4: &Value) {
     let audio = mp4["packets"].as_array().unwrap().iter().filter(|p| p["codec_type"] == "audio");
-    let mut next = None;
-    for packet in audio {
-        let pts = packet["pts"].as_i64().unwrap();
-        assert_eq!(next.unwrap_or(pts), pts);
-        next = Some(pts + packet["duration"].as_i64().unwrap());
-    }
+    let times: Vec<i64> = audio.map(|p| p["pts"].as_i64().unwrap()).collect();
+    assert!(times.len() > 2);
+    assert!(times.windows(2).all(|w| w[1] - w[0] == times[1] - times[0]), "{times:?}");
     let (from, to) = (packets(flv, "audio"), packets(mp4, "audio"));
     assert!((from[0].0 - to[0].0).abs() <= 1, "{:?} {:?}", from[0], to[0]);
-    let time = mp4["packets"].as_array().unwrap().iter().filter(|p| p["codec_type"] == "audio");
-    assert!(time.count() > 0);
 }
 
 #[test]
 fn the_clip_is_the_same_in_both_forms() {
     let dir = TempDir::new("mp4-clip");
     let (flv, mp4, head) = both(&dir, Path::new(CLIP));
-    assert!(head.contains("content-type: video/mp4; codecs=\"avc1.4d401e,mp4a.40.2\""), "{head}");
+    assert!(head.contains("content-type: video/mp4; codecs=\"avc1.4d40"), "{head}");
+    assert!(head.contains(",mp4a.40.2\""), "{head}");
     assert!(head.contains("cache-control: no-store") && !head.contains("x-xp2p-notice"), "{head}");
     let (a, b) = same_pictures(&flv, &mp4);
     assert_eq!(packets(&b, "video").len(), 250);
@@ -327,7 +322,10 @@ fn a_late_player_begins_with_a_keyframe_and_the_query_chooses_the_hub() {
     decoded(&mp4, &["-f", "null"]);
     let (only, nothing) = ask("HEAD", &url).join().unwrap();
     let kind = |head: &str| head.lines().find(|l| l.starts_with("content-type")).map(str::to_owned);
-    assert!(only.starts_with("http/1.0 200") && kind(&only).is_some() && kind(&only) == kind(&head), "{only}");
+    assert!(
+        only.starts_with("http/1.0 200") && kind(&only).is_some() && kind(&only) == kind(&head),
+        "{only}"
+    );
     assert!(nothing.is_empty());
 }
 

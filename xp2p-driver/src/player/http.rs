@@ -13,8 +13,7 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW,
-    CONTENT_TYPE, HOST, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, VARY,
 };
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -299,11 +298,7 @@ async fn answer<R: Runtime>(
     response
 }
 
-async fn get<R: Runtime>(
-    runtime: &R,
-    shared: &Shared,
-    request: &Request<Incoming>,
-) -> Response<PlayerBody> {
+async fn get<R: Runtime>(runtime: &R, shared: &Shared, request: &Request<Incoming>) -> Response<PlayerBody> {
     let head = request.method() == Method::HEAD;
     match wanted(request.uri().path(), &shared.token) {
         Wanted::Nothing => text(StatusCode::NOT_FOUND, "there is nothing here\n"),

@@ -93,7 +93,8 @@ impl Shape {
         let part = match (head.codec, head.packet) {
             (AudioCodec::Aac, AudioPacket::SequenceStart) => {
                 let config = payload(tag, head.payload);
-                let same = |a: &AudioTrack| matches!(&a.coding, Coding::Aac { config: own, .. } if *own == config);
+                let same =
+                    |a: &AudioTrack| matches!(&a.coding, Coding::Aac { config: own, .. } if *own == config);
                 if self.audio.track().is_some_and(same) {
                     return Change::Nothing;
                 }
@@ -104,14 +105,16 @@ impl Shape {
                 AudioCodec::PcmLe | AudioCodec::PcmPlatform | AudioCodec::G711A | AudioCodec::G711U,
                 AudioPacket::CodedFrames,
             ) => {
-                let Ok(Decoded::Samples { rate, channels, samples }) = VoiceDecoder::default().decode(tag) else {
+                let Ok(Decoded::Samples { rate, channels, samples }) = VoiceDecoder::default().decode(tag)
+                else {
                     return Change::Nothing;
                 };
                 let len = samples.len() / usize::from(channels.max(1));
                 if len == 0 || self.audio.track().is_some_and(|a| a.takes_samples(rate, channels)) {
                     return Change::Nothing;
                 }
-                AudioTrack::samples(rate, channels, len).map_or(Part::LeftOut(Notice::SoundConfig), Part::Plays)
+                AudioTrack::samples(rate, channels, len)
+                    .map_or(Part::LeftOut(Notice::SoundConfig), Part::Plays)
             }
             (codec, AudioPacket::CodedFrames | AudioPacket::SequenceStart) => {
                 Part::LeftOut(Notice::SoundCodec(codec))
