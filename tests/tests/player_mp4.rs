@@ -45,7 +45,7 @@ fn ask(method: &str, url: &str) -> JoinHandle<Answer> {
 }
 
 fn mp4_url(server: &PlayerServer, query: &str) -> String {
-    server.url("cam", query).replace("ipc.flv", "live.mp4")
+    server.mp4_url("cam", query)
 }
 
 fn read_tags(path: &Path) -> Vec<Tag> {

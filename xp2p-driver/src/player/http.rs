@@ -195,6 +195,16 @@ impl PlayerServer {
         format!("http://{bound}/{}/{}/stream.flv", self.shared.token, encode_id(id))
     }
 
+    /// The URL of the same as [`url`](Self::url) in fragmented MP4, for web pages and for players that want it.
+    ///
+    /// The `Content-Type` of the answer tells the codecs as Media Source Extensions want to know them. A header
+    /// `x-xp2p-notice` says in words what of the stream is left out. When the codecs change, the answer ends, and
+    /// another request gives the new ones.
+    pub fn mp4_url(&self, id: &str, query: &str) -> String {
+        let bound = crate::event_loop::reachable(self.shared.bound);
+        format!("http://{bound}/{}/{}/live.mp4?{query}", self.shared.token, encode_id(id))
+    }
+
     /// The URL of stream `id` with a query such as `action=live&channel=0&quality=high`.
     pub fn url(&self, id: &str, query: &str) -> String {
         let bound = crate::event_loop::reachable(self.shared.bound);

@@ -21,9 +21,11 @@ impl Unwrapped {
 /// How long the newest picture is said to last.
 ///
 /// Nobody knows before the next one has come, and to wait for that would cost the time of a picture. So it is guessed,
-/// and the next fragment tells its own time (tfdt), which is what counts. The guess is rather too long, because Media
-/// Source Extensions take a picture that comes later than twice the duration of the last one for a seam, and show
-/// nothing up to the next keyframe; a duration that reaches into the next picture is harmless.
+/// and the next fragment tells its own time (tfdt), which is what counts.
+///
+/// The guess is rather too long: a duration that reaches into the next picture is harmless, but Media Source Extensions
+/// take a picture that is decoded later than [`REACH`](Self::REACH) times the duration of the one before for a seam, and
+/// show nothing up to the next keyframe. It is not much too long, because pages think that so much is there to be played.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     /// The longest distance of late, in milliseconds.
@@ -33,6 +35,8 @@ pub(super) struct Pace {
 impl Pace {
     const LEAST: u32 = 100;
     const MOST: u32 = 1_000;
+    /// "Coded Frame Processing" of the specification, step 1.6.
+    pub(super) const REACH: u64 = 2;
 
     /// The distance of two pictures.
     pub(super) fn saw(&mut self, distance: u32) {

@@ -23,7 +23,7 @@ const BITS: u8 = 16;
 /// How long blocks should be for tags of `len` samples: as long, or a whole part of it.
 pub(super) fn block(rate: u32, len: usize) -> usize {
     let parts = len.div_ceil(MAX_BLOCK).max(1);
-    if len >= MIN_BLOCK_SIZE && len % parts == 0 {
+    if len >= MIN_BLOCK_SIZE && len.is_multiple_of(parts) {
         return len / parts;
     }
     // 40 ms.

@@ -37,6 +37,8 @@ struct Pictures {
     /// Decoding time and sample of those that wait. All durations are to be made.
     waiting: Vec<(u64, Sample)>,
     last: Option<u64>,
+    /// Up to when the last one may be followed by another, see [`Pace`].
+    reach: Option<u64>,
     pace: Pace,
     /// Nothing can be decoded before a keyframe.
     wait_key: bool,
@@ -81,6 +83,7 @@ impl Muxer {
                 record: video.record.clone(),
                 waiting: Vec::new(),
                 last: old.as_ref().and_then(|p| p.last),
+                reach: old.as_ref().and_then(|p| p.reach),
                 wait_key: old.as_ref().is_none_or(|p| p.wait_key || p.record != video.record),
                 pace: old.map(|p| p.pace).unwrap_or_default(),
             }
@@ -191,12 +194,25 @@ impl Muxer {
 
 impl Pictures {
     fn flush(&mut self) -> Option<(u64, Vec<Sample>)> {
-        let mut waiting = std::mem::take(&mut self.waiting).into_iter().peekable();
-        let start = waiting.peek()?.0;
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let (time, first) = waiting.first_mut()?;
+        // Behind a pause this one would be taken for a seam. Decoded earlier, and shown when it should be, it is none.
+        let start = self.reach.map_or(*time, |reach| reach.min(*time));
+        let earlier = i32::try_from(*time - start).unwrap_or(i32::MAX);
+        first.composition = first.composition.saturating_add(earlier);
+        *time = start;
+        let mut waiting = waiting.into_iter().peekable();
         let mut samples = Vec::with_capacity(waiting.len());
         while let Some((time, mut sample)) = waiting.next() {
-            // Only of the newest one it is not known.
-            sample.duration = waiting.peek().map_or_else(|| self.pace.guess(), |next| distance(time, next.0));
+            sample.duration = match waiting.peek() {
+                Some((next, _)) => distance(time, *next),
+                // Only of the newest one it is not known.
+                None => {
+                    let guess = self.pace.guess();
+                    self.reach = Some(time.saturating_add(u64::from(guess) * Pace::REACH));
+                    guess
+                }
+            };
             samples.push(sample);
         }
         Some((start, samples))

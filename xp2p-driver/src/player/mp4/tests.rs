@@ -125,6 +125,24 @@ fn what_waits_goes_together_with_its_own_durations() {
 }
 
 #[test]
+fn a_picture_behind_a_pause_is_decoded_early_and_shown_when_it_should_be() {
+    let hub = usual();
+    let mut mp4 = started(&hub);
+    pieces(&mut mp4.body);
+    let mut found = Vec::new();
+    for (n, time) in [0, 40, 1_040, 1_080, 1_120].into_iter().enumerate() {
+        hub.push(&picture(time, n == 0, 40, &[1]));
+        let found_now = boxes(&pieces(&mut mp4.body).0);
+        let [(1, start, trun)] = fragments(&found_now)[..] else { panic!("one fragment") };
+        let (duration, composition) = samples(trun)[0];
+        found.push((start, start + composition as u64, duration));
+    }
+    let want =
+        [(0, 40, 100), (40, 80, 100), (240, 1_080, 1_000), (1_080, 1_120, 1_000), (1_120, 1_160, 1_000)];
+    assert_eq!(found, want);
+}
+
+#[test]
 fn another_configuration_begins_anew_in_the_same_body() {
     let hub = usual();
     hub.push(&picture(0, true, 0, &[1]));
@@ -280,10 +298,15 @@ fn any_tag() -> impl Strategy<Value = Tag> {
 proptest! {
     #[test]
     fn whatever_a_camera_sends_gives_boxes_that_can_be_read(
-        config in prop::collection::vec(any_tag(), 0..4),
-        before in prop::collection::vec(any_tag(), 0..20),
+        usual: bool,
+        mut config in prop::collection::vec(any_tag(), 0..4),
+        mut before in prop::collection::vec(any_tag(), 0..20),
         after in prop::collection::vec(any_tag(), 0..40),
     ) {
+        if usual {
+            config.extend([avc_config(), aac_config()]);
+            before.insert(0, picture(0, true, 40, &[1]));
+        }
         let hub = Hub::default();
         configure(&hub, &config);
         before.iter().for_each(|tag| hub.push(tag));
