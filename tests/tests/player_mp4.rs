@@ -22,7 +22,8 @@ const TEST_PICTURE: &str = "testsrc2=size=320x180:rate=25:duration=3";
 const TEST_SOUND: &str = "sine=frequency=440:beep_factor=4:duration=3";
 
 fn server() -> PlayerServer {
-    PlayerServer::bind(&Smol, PlayerConfig::new("127.0.0.1:0".parse().unwrap())).expect("a free port")
+    PlayerServer::bind(&Smol, PlayerConfig::new((std::net::Ipv4Addr::LOCALHOST, 0).into()))
+        .expect("a free port")
 }
 
 /// An answer: head and body.
@@ -50,9 +51,9 @@ fn mp4_url(server: &PlayerServer, query: &str) -> String {
 
 fn read_tags(path: &Path) -> Vec<Tag> {
     let mut demuxer = Demuxer::new(Limits::default());
-    demuxer.push(Bytes::from(std::fs::read(path).expect("the clip"))).unwrap();
+    demuxer.push(Bytes::from(std::fs::read(path).expect("the clip"))).expect("FLV");
     let mut tags = Vec::new();
-    while let Some(item) = demuxer.poll().unwrap() {
+    while let Some(item) = demuxer.poll().expect("FLV") {
         if let Item::Tag(tag) = item {
             tags.push(tag);
         }
@@ -96,15 +97,20 @@ fn tool(program: &str, args: &[&str]) -> Vec<u8> {
     out.stdout
 }
 
+fn name_of(path: &Path) -> &str {
+    path.to_str().expect("a name in UTF-8")
+}
+
 fn make(dir: &TempDir, name: &str, args: &[&str]) -> PathBuf {
     let path = dir.path().join(name);
+    let to = name_of(&path);
     let inputs = ["-f", "lavfi", "-i", TEST_PICTURE, "-f", "lavfi", "-i", TEST_SOUND, "-pix_fmt", "yuv420p"];
-    tool("ffmpeg", &[&inputs, args, &["-threads", "1", path.to_str().unwrap()]].concat());
+    tool("ffmpeg", &[&inputs, args, &["-threads", "1", to]].concat());
     path
 }
 
 fn probe(path: &Path) -> Value {
-    let args = ["-show_streams", "-show_packets", "-of", "json", path.to_str().unwrap()];
+    let args = ["-show_streams", "-show_packets", "-of", "json", name_of(path)];
     serde_json::from_slice(&tool("ffprobe", &args)).expect("JSON")
 }
 
@@ -128,7 +134,7 @@ fn stream<'a>(probe: &'a Value, kind: &str) -> &'a Value {
 
 /// What decoding gives.
 fn decoded(path: &Path, args: &[&str]) -> Vec<u8> {
-    tool("ffmpeg", &[&["-i", path.to_str().unwrap()], args, &["-"]].concat())
+    tool("ffmpeg", &[&["-i", name_of(path)], args, &["-"]].concat())
 }
 
 /// The hash of each picture.
@@ -171,8 +177,8 @@ fn same_pictures(flv: &Path, mp4: &Path) -> (Value, Value) {
 
 /// Sound of the MP4 has neither gaps nor overlaps, and is where FLV has it.
 fn steady_sound(flv: &Value, mp4: &Value) {
-    let audio = mp4["packets"].as_array().unwrap().iter().filter(|p| p["codec_type"] == "audio");
-    let times: Vec<i64> = audio.map(|p| p["pts"].as_i64().unwrap()).collect();
+    let audio = mp4["packets"].as_array().expect("packets").iter().filter(|p| p["codec_type"] == "audio");
+    let times: Vec<i64> = audio.map(|p| p["pts"].as_i64().expect("a time")).collect();
     assert!(times.len() > 2);
     assert!(times.windows(2).all(|w| w[1] - w[0] == times[1] - times[0]), "{times:?}");
     let (from, to) = (packets(flv, "audio"), packets(mp4, "audio"));
@@ -267,7 +273,7 @@ fn h265_comes_in_both_forms_of_flv() {
     let raw = dir.path().join("raw.hevc");
     let coding = ["-c:v", "libx265", "-x265-params", "log-level=error:aud=1:bframes=0:keyint=25:pools=1"];
     let input = ["-f", "lavfi", "-i", TEST_PICTURE, "-pix_fmt", "yuv420p"];
-    tool("ffmpeg", &[&input[..], &coding, &[raw.to_str().unwrap()]].concat());
+    tool("ffmpeg", &[&input[..], &coding, &[name_of(&raw)]].concat());
     let mut muxer = FrameMuxer::new(FrameLimits::default());
     let mut tags = Vec::new();
     for (n, unit) in access_units(&std::fs::read(&raw).unwrap()).iter().enumerate() {
