@@ -176,15 +176,84 @@ mod tests {
 
     #[test]
     fn the_size_is_that_of_what_is_shown() {
-        // x264: 640x360 of the high profile, whose 23 lines of macroblocks are 368 high.
-        let high = [
-            0x67, 0x64, 0x00, 0x1e, 0xac, 0xd9, 0x40, 0xa0, 0x2f, 0xf9, 0x70, 0x11, 0x00, 0x00, 0x03, 0x00,
-            0x01, 0x00, 0x00, 0x03, 0x00, 0x32, 0x0f, 0x16, 0x2d, 0x96,
+        // All of x264: high profile, interlaced, 4:4:4, 4:2:2, baseline, grey.
+        let all: [(&[u8], (u16, u16)); 6] = [
+            (
+                &[
+                    0x67, 0x64, 0x00, 0x1e, 0xac, 0xd9, 0x40, 0xa0, 0x2f, 0xf9, 0x70, 0x11, 0x00, 0x00, 0x03,
+                    0x00, 0x01, 0x00, 0x00, 0x03, 0x00, 0x32, 0x0f, 0x16, 0x2d, 0x96,
+                ],
+                (640, 360),
+            ),
+            (
+                &[
+                    0x67, 0x64, 0x00, 0x28, 0xac, 0xd9, 0x40, 0x78, 0x04, 0x4f, 0xde, 0x02, 0x20, 0x00, 0x00,
+                    0x03, 0x00, 0x20, 0x00, 0x00, 0x06, 0x43, 0xe2, 0xc5, 0xb2, 0xc0,
+                ],
+                (1920, 1080),
+            ),
+            (
+                &[
+                    0x67, 0xf4, 0x00, 0x28, 0x91, 0x9b, 0x28, 0x0f, 0x00, 0x44, 0xf7, 0x17, 0x80, 0x88, 0x00,
+                    0x00, 0x03, 0x00, 0x08, 0x00, 0x00, 0x03, 0x01, 0x90, 0x78, 0xc1, 0x8c, 0xb0,
+                ],
+                (1918, 1078),
+            ),
+            (
+                &[
+                    0x67, 0x7a, 0x00, 0x0d, 0xbc, 0xd9, 0x41, 0x51, 0x9e, 0x22, 0x2f, 0x01, 0x10, 0x00, 0x00,
+                    0x03, 0x00, 0x10, 0x00, 0x00, 0x03, 0x03, 0x20, 0xf1, 0x42, 0x99, 0x60,
+                ],
+                (322, 182),
+            ),
+            (
+                &[
+                    0x67, 0x42, 0xc0, 0x0b, 0xd9, 0x02, 0xc4, 0xec, 0x04, 0x40, 0x00, 0x00, 0x03, 0x00, 0x40,
+                    0x00, 0x00, 0x0c, 0x83, 0xc5, 0x0a, 0x92,
+                ],
+                (176, 144),
+            ),
+            (
+                &[
+                    0x67, 0x64, 0x00, 0x0b, 0xf3, 0x65, 0x0c, 0x15, 0xe3, 0xe3, 0xf0, 0x16, 0xc8, 0x00, 0x00,
+                    0x03, 0x00, 0x08, 0x00, 0x00, 0x03, 0x01, 0x90, 0x78, 0xa1, 0x4c, 0xb0,
+                ],
+                (178, 146),
+            ),
         ];
-        assert_eq!(size(&high), Ok((640, 360)));
-        for len in 0..10 {
-            assert!(size(&high[..len]).is_err(), "{len}");
+        for (sps, shown) in all {
+            assert_eq!(size(sps), Ok(shown));
+            for len in 0..8 {
+                assert!(size(&sps[..len]).is_err(), "{len}");
+            }
         }
+    }
+
+    #[test]
+    fn the_size_is_found_behind_scaling_lists_and_orders_of_pictures() {
+        let parts = [
+            "1",                 // id 0
+            "010",               // 4:2:0
+            "110",               // 8 bits each
+            "1",                 // scaling lists
+            "1000010001",        // that ends with its first code, -8
+            "11111111111111111", // of 16 codes, all 0
+            "000000",            // and six that are not there
+            "1",
+            "0100",      // order of pictures of type 1
+            "1101111",   // with two offsets
+            "0100",      // one reference
+            "000010100", // 20 macroblocks
+            "00110",     // 6 pairs of macroblocks
+            "001",       // fields
+            "111100100", // 12 lines are cut off below
+        ];
+        let mut sps = vec![0x67, 100, 0, 30];
+        let mut bits = parts.concat() + "01";
+        bits.extend(std::iter::repeat_n('0', bits.len().next_multiple_of(8) - bits.len()));
+        let byte = |chunk: &[u8]| chunk.iter().fold(0_u8, |all, &c| all << 1 | (c - b'0'));
+        sps.extend(bits.as_bytes().chunks(8).map(byte));
+        assert_eq!(size(&sps), Ok((320, 180)));
     }
 
     #[test]

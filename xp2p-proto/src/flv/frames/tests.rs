@@ -189,6 +189,20 @@ fn hostile() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
+    fn any_set_has_a_size_or_none(
+        h265: bool,
+        head in prop::sample::select(vec![vec![], vec![0x67, 100, 0, 30], vec![0x67, 77, 0, 30], write_sps(0, "010", "11")]),
+        rest in prop::collection::vec(any::<u8>(), 0..60),
+        len in 0..80_usize,
+    ) {
+        let mut sps = [head, rest].concat();
+        sps.truncate(len);
+        if let Ok((width, height)) = picture_size(if h265 { VideoKind::H265 } else { VideoKind::H264 }, &sps) {
+            prop_assert!(width > 0 && height > 0);
+        }
+    }
+
+    #[test]
     fn any_frames_are_answered_and_tags_go_forward_in_time(
         frames in prop::collection::vec((0..6_u8, hostile(), any::<u16>(), any::<bool>()), 0..12),
     ) {
