@@ -29,11 +29,16 @@ fn server() -> PlayerServer {
 /// An answer: head and body.
 type Answer = (String, Vec<u8>);
 
-/// Asks as a player of HTTP/1.0 does, whose body ends with the connection.
+/// Asks as a player does.
 fn ask(method: &str, url: &str) -> JoinHandle<Answer> {
+    ask_with(method, url, "")
+}
+
+/// Asks with more headers. HTTP/1.0, so that the body ends with the connection.
+fn ask_with(method: &str, url: &str, headers: &str) -> JoinHandle<Answer> {
     let rest = url.strip_prefix("http://").expect("an HTTP URL");
     let (addr, path) = rest.split_once('/').expect("a path");
-    let request = format!("{method} /{path} HTTP/1.0\r\nHost: {addr}\r\n\r\n");
+    let request = format!("{method} /{path} HTTP/1.0\r\nHost: {addr}\r\n{headers}\r\n");
     let mut tcp = TcpStream::connect(addr).expect("the server listens");
     std::thread::spawn(move || {
         tcp.write_all(request.as_bytes()).expect("it reads");
@@ -333,6 +338,25 @@ fn a_late_player_begins_with_a_keyframe_and_the_query_chooses_the_hub() {
         "{only}"
     );
     assert!(nothing.is_empty());
+}
+
+#[test]
+fn a_page_of_an_allowed_origin_sees_what_is_left_out() {
+    let mut config = PlayerConfig::new((std::net::Ipv4Addr::LOCALHOST, 0).into());
+    config.allow_origins = vec!["https://example.org".to_owned()];
+    let server = PlayerServer::bind(&Smol, config).unwrap();
+    let hub = Hub::default();
+    server.insert("cam", hub.clone());
+    let (config, tags) = split(read_tags(Path::new(CLIP)));
+    hub.configure(&Arc::new(Config { audio: None, ..config }));
+    let speex = Tag { kind: TagKind::Audio, timestamp: 0, body: Bytes::from_static(&[0xb2, 1]) };
+    tags.iter().find(|t| t.is_keyframe()).into_iter().chain([&speex]).for_each(|tag| hub.push(tag));
+    let url = mp4_url(&server, "action=live");
+    let (head, _) = ask_with("HEAD", &url, "Origin: https://example.org\r\n").join().unwrap();
+    assert!(head.contains("x-xp2p-notice: the sound is left out: its coding (speex)"), "{head}");
+    assert!(head.contains("access-control-expose-headers: x-xp2p-notice"), "{head}");
+    let (head, _) = ask_with("HEAD", &url, "Origin: https://example.com\r\n").join().unwrap();
+    assert!(head.starts_with("http/1.0 403"), "{head}");
 }
 
 #[test]

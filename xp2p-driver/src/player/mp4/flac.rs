@@ -116,6 +116,8 @@ impl FlacEncoder {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -144,5 +146,26 @@ mod tests {
         // The sync code of fixed block sizes.
         assert!(blocks.iter().all(|b| b.starts_with(&[0xff, 0xf8])));
         assert!(FlacEncoder::new(8_000, 2, 1).is_none());
+    }
+
+    proptest! {
+        /// The loudest noise is what takes a coder to its limits.
+        #[test]
+        fn any_sound_is_coded(
+            channels in 1..=2_u8,
+            len in MIN_BLOCK_SIZE..1_200,
+            sound in prop::collection::vec(prop_oneof![Just(i16::MIN), Just(i16::MAX), any::<i16>()], 0..5_000),
+        ) {
+            let mut encoder = FlacEncoder::new(8_000, channels, len).unwrap();
+            let channels = usize::from(channels);
+            let sound = &sound[..sound.len() / channels * channels];
+            let mut blocks = Vec::new();
+            for samples in sound.chunks(700) {
+                blocks.extend(encoder.push(samples).unwrap());
+            }
+            prop_assert_eq!(blocks.len(), sound.len() / channels / len);
+            // Noise is stored as it is, behind a few bytes.
+            prop_assert!(blocks.iter().all(|b| b.len() <= len * channels * 17 / 8 + 40));
+        }
     }
 }
