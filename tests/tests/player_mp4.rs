@@ -152,10 +152,14 @@ fn pictures(path: &Path) -> Vec<String> {
 
 /// Both forms of a stream, played at the same time: paths of FLV and MP4, the MP4's head.
 fn both(dir: &TempDir, clip: &Path) -> (PathBuf, PathBuf, String) {
+    both_of(dir, read_tags(clip))
+}
+
+fn both_of(dir: &TempDir, tags: Vec<Tag>) -> (PathBuf, PathBuf, String) {
     let (server, hub) = (server(), Hub::default());
     server.insert("cam", hub.clone());
     let urls = [server.url("cam", "action=live"), mp4_url(&server, "action=live")];
-    let mut answers = play(&hub, &urls, read_tags(clip));
+    let mut answers = play(&hub, &urls, tags);
     let (head, mp4) = answers.pop().expect("two answers");
     let (_, flv) = answers.pop().expect("two answers");
     let (flv_path, mp4_path) = (dir.path().join("played.flv"), dir.path().join("played.mp4"));
@@ -252,6 +256,25 @@ fn lossless(dir: &TempDir, clip: &Path, rate: &str) {
     // What does not fill the last block is lost at the end.
     assert!(to.len() * 20 > from.len() * 19, "{} of {}", to.len(), from.len());
     assert!(from.starts_with(&to));
+}
+
+#[test]
+fn a_microphone_that_is_switched_off_leaves_silence() {
+    let dir = TempDir::new("mp4-silence");
+    let stereo = ["-c:v", "libx264", "-bf", "0", "-g", "25", "-c:a", "aac", "-ac", "2"];
+    let telephone =
+        ["-c:v", "libx264", "-bf", "0", "-g", "25", "-c:a", "pcm_alaw", "-ar", "8000", "-ac", "1"];
+    let clips = [PathBuf::from(CLIP), make(&dir, "two.flv", &stereo), make(&dir, "g711.flv", &telephone)];
+    for clip in clips {
+        let mut tags = read_tags(&clip);
+        tags.retain(|t| t.kind != TagKind::Audio || t.timestamp < 500);
+        let (flv, mp4, _) = both_of(&dir, tags);
+        let (a, b) = same_pictures(&flv, &mp4);
+        steady_sound(&a, &b);
+        let end = |kind| packets(&b, kind).last().map_or(0, |p| p.0);
+        assert!(end("audio") + 500 > end("video"), "{} {}", end("audio"), end("video"));
+        decoded(&mp4, &["-map", "0:a", "-f", "null"]);
+    }
 }
 
 /// Access units of a stream of H.265 with delimiters.

@@ -17,6 +17,10 @@ const LC: u8 = 2;
 const SBR: u8 = 5;
 const PS: u8 = 29;
 
+/// A frame of silence of AAC LC, of one channel and of two, as web players have long had them to fill gaps with.
+const SILENCE: [&[u8]; 2] =
+    [&[0x00, 0xc8, 0x00, 0x80, 0x23, 0x80], &[0x21, 0x00, 0x49, 0x90, 0x02, 0x19, 0x00, 0x23, 0x80]];
+
 /// AAC as a track needs it.
 #[derive(Clone, Debug)]
 pub(super) struct Aac {
@@ -24,6 +28,8 @@ pub(super) struct Aac {
     pub(super) rate: u32,
     /// Samples of a frame in that rate.
     pub(super) frame: u32,
+    /// A frame of silence, where one is known.
+    pub(super) silence: Option<&'static [u8]>,
     pub(super) entry: Codec,
     pub(super) codecs: String,
 }
@@ -71,8 +77,10 @@ impl Aac {
             btrt: None,
             taic: None,
         };
+        let silence = if kind == LC { SILENCE.get(usize::from(channels.saturating_sub(1))) } else { None };
         Some(Self {
             rate,
+            silence: silence.copied(),
             frame: if short { 960 } else { 1024 },
             entry: entry.into(),
             codecs: format!("mp4a.40.{kind}"),

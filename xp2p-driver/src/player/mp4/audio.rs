@@ -21,7 +21,7 @@ pub(super) struct AudioTrack {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
     /// As AAC frames of so many samples.
-    Aac { config: Bytes, frame: u32 },
+    Aac { config: Bytes, frame: u32, silence: Option<&'static [u8]> },
     /// As G.711 or linear PCM, of which FLAC is made in blocks of so many samples.
     Samples { channels: u8, block: usize },
 }
@@ -31,7 +31,7 @@ impl AudioTrack {
     pub(super) fn aac(config: Bytes) -> Option<Self> {
         let aac = Aac::read(&config)?;
         Some(Self {
-            coding: Coding::Aac { config, frame: aac.frame },
+            coding: Coding::Aac { config, frame: aac.frame, silence: aac.silence },
             rate: aac.rate,
             entry: aac.entry,
             codecs: aac.codecs,

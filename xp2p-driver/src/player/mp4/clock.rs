@@ -82,6 +82,24 @@ impl SoundClock {
         (ms / 1_000).saturating_mul(rate).saturating_add(ms % 1_000 * rate / 1_000)
     }
 
+    /// Up to where there is sound, in samples.
+    pub(super) fn end(&self) -> Option<u64> {
+        self.next
+    }
+
+    /// The same in milliseconds.
+    pub(super) fn end_ms(&self) -> Option<u64> {
+        self.next.map(|next| {
+            let rate = u64::from(self.rate.max(1));
+            (next / rate).saturating_mul(1_000).saturating_add(next % rate * 1_000 / rate)
+        })
+    }
+
+    /// How many pieces of `len` samples fit up to `until`, from `start` on if there has been nothing yet.
+    pub(super) fn room(&self, start: u64, until: u64, len: u32) -> u64 {
+        until.saturating_sub(self.next.unwrap_or(start)) / u64::from(len.max(1))
+    }
+
     /// Where a piece of `len` samples that is due at `due` begins, and how long it is said to be.
     pub(super) fn place(&mut self, due: u64, len: u32) -> Option<(u64, u32)> {
         let start = self.next.unwrap_or(due);

@@ -17,6 +17,7 @@ mod init;
 mod muxer;
 mod notice;
 mod shape;
+mod sounds;
 mod start;
 #[cfg(test)]
 mod testing;

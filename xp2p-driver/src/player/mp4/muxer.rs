@@ -1,15 +1,13 @@
 //! From tags to fragments.
 
 use bytes::Bytes;
-use xp2p_proto::flv::{AudioCodec, AudioPacket, Tag, TagKind, VideoKind, VideoPacket};
-use xp2p_proto::voice::{Decoded, VoiceDecoder};
+use xp2p_proto::flv::{Tag, TagKind, VideoKind, VideoPacket};
 
-use super::audio::{AudioTrack, Coding};
-use super::clock::{Pace, SoundClock, Unwrapped};
-use super::flac::FlacEncoder;
+use super::clock::{Pace, Unwrapped};
 use super::fragment::{Sample, fragment};
 use super::init;
 use super::shape::{Shape, payload};
+use super::sounds::Sounds;
 use super::video::kind;
 
 /// Tags of which one pair of fragments is made at most. As many are there at once only when a player begins or is slow.
@@ -44,34 +42,6 @@ struct Pictures {
     wait_key: bool,
 }
 
-#[derive(Debug)]
-struct Sounds {
-    clock: SoundClock,
-    /// Length of an AAC frame, or the maker of FLAC.
-    way: Way,
-    /// Where those that wait begin.
-    start: u64,
-    waiting: Vec<Sample>,
-}
-
-#[derive(Debug)]
-enum Way {
-    Aac { frame: u32 },
-    Flac { encoder: Box<FlacEncoder>, block: u32 },
-}
-
-impl Way {
-    fn new(track: &AudioTrack) -> Option<Self> {
-        Some(match track.coding {
-            Coding::Aac { frame, .. } => Self::Aac { frame },
-            Coding::Samples { channels, block } => Self::Flac {
-                encoder: Box::new(FlacEncoder::new(track.rate, channels, block)?),
-                block: u32::try_from(block).ok()?,
-            },
-        })
-    }
-}
-
 impl Muxer {
     /// Takes over the tracks of a shape and gives the init segment. What waits has to be
     /// [flushed](Self::flush) before.
@@ -89,11 +59,7 @@ impl Muxer {
             }
         });
         let mut audio = shape.audio.track();
-        self.sounds = audio.and_then(|track| {
-            let mut clock = self.sounds.take().map_or_else(|| SoundClock::new(track.rate), |s| s.clock);
-            clock.change_rate(track.rate);
-            Some(Sounds { clock, way: Way::new(track)?, start: 0, waiting: Vec::new() })
-        });
+        self.sounds = audio.and_then(|track| Sounds::new(track, self.sounds.take()));
         audio = audio.filter(|_| self.sounds.is_some());
         init::segment(shape.video.track(), audio).map(Bytes::from)
     }
@@ -130,44 +96,22 @@ impl Muxer {
         let composition = head.composition_time.max(earliest);
         self.bytes += data.len();
         pictures.waiting.push((time, Sample { duration: 0, composition, sync, data }));
+        if let Some(sounds) = &mut self.sounds {
+            self.bytes += sounds.saw_picture(time);
+        }
     }
 
     fn take_audio(&mut self, tag: &Tag) {
-        let (Some(sounds), Ok(head)) = (&mut self.sounds, tag.audio_head()) else { return };
-        let alone = head.track.is_none_or(|t| t.id == 0 && !t.more);
-        if head.packet != AudioPacket::CodedFrames || !alone {
-            return;
-        }
-        match &mut sounds.way {
-            Way::Aac { frame } => {
-                let (frame, data) = (*frame, payload(tag, head.payload));
-                if head.codec == AudioCodec::Aac && !data.is_empty() {
-                    let due = sounds.clock.samples(self.time.at(tag.timestamp));
-                    self.bytes += data.len();
-                    sounds.put(due, frame, data);
-                }
-            }
-            Way::Flac { encoder, block } => {
-                let block = *block;
-                let Ok(Decoded::Samples { samples, .. }) = VoiceDecoder::default().decode(tag) else {
-                    tracing::trace!("a tag of sound that cannot be decoded is left out");
-                    return;
-                };
-                let due = sounds.clock.samples(self.time.at(tag.timestamp));
-                let mut due = due.saturating_sub(encoder.waiting() as u64);
-                for data in encoder.push(&samples).unwrap_or_default() {
-                    self.bytes += data.len();
-                    sounds.put(due, block, data);
-                    due = due.saturating_add(block.into());
-                }
-            }
+        if let Some(sounds) = &mut self.sounds {
+            let shown = self.pictures.as_ref().and_then(|p| p.last);
+            self.bytes += sounds.take(tag, &mut self.time, shown);
         }
     }
 
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.pictures.as_ref().is_none_or(|p| p.waiting.is_empty())
-            && self.sounds.as_ref().is_none_or(|s| s.waiting.is_empty())
+            && self.sounds.as_ref().is_none_or(Sounds::is_empty)
     }
 
     /// Whether what waits should go before more is taken.
@@ -183,10 +127,9 @@ impl Muxer {
             self.number = self.number.wrapping_add(1);
             parts.extend(fragment(self.number, init::VIDEO, start, samples)?);
         }
-        if let Some(sounds) = self.sounds.as_mut().filter(|s| !s.waiting.is_empty()) {
+        if let Some((start, samples)) = self.sounds.as_mut().and_then(Sounds::flush) {
             self.number = self.number.wrapping_add(1);
-            let samples = std::mem::take(&mut sounds.waiting);
-            parts.extend(fragment(self.number, init::AUDIO, sounds.start, samples)?);
+            parts.extend(fragment(self.number, init::AUDIO, start, samples)?);
         }
         Ok(parts)
     }
@@ -216,19 +159,6 @@ impl Pictures {
             samples.push(sample);
         }
         Some((start, samples))
-    }
-}
-
-impl Sounds {
-    fn put(&mut self, due: u64, len: u32, data: Bytes) {
-        let Some((start, duration)) = self.clock.place(due, len) else {
-            tracing::trace!("a piece of sound comes before its time and is left out");
-            return;
-        };
-        if self.waiting.is_empty() {
-            self.start = start;
-        }
-        self.waiting.push(Sample { duration, composition: 0, sync: true, data });
     }
 }
 

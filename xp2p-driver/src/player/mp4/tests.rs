@@ -133,13 +133,44 @@ fn a_picture_behind_a_pause_is_decoded_early_and_shown_when_it_should_be() {
     for (n, time) in [0, 40, 1_040, 1_080, 1_120].into_iter().enumerate() {
         hub.push(&picture(time, n == 0, 40, &[1]));
         let found_now = boxes(&pieces(&mut mp4.body).0);
-        let [(1, start, trun)] = fragments(&found_now)[..] else { panic!("one fragment") };
+        let Some(&(1, start, trun)) = fragments(&found_now).first() else { panic!("a picture") };
         let (duration, composition) = samples(trun)[0];
         found.push((start, start + composition as u64, duration));
     }
     let want =
         [(0, 40, 100), (40, 80, 100), (240, 1_080, 1_000), (1_080, 1_120, 1_000), (1_120, 1_160, 1_000)];
     assert_eq!(found, want);
+}
+
+#[test]
+fn pictures_go_on_with_silence_when_no_sound_comes() {
+    for (config, sound) in [(aac_config(), audio(0, &[0xaf, 1], &[7])), (alaw(0, 320), alaw(0, 320))] {
+        let hub = Hub::default();
+        configure(&hub, &[avc_config(), config]);
+        hub.push(&picture(0, true, 0, &[1]));
+        hub.push(&sound);
+        let mut mp4 = started(&hub);
+        let rate = u64::from(moov(&boxes(&pieces(&mut mp4.body).0)).trak[1].mdia.mdhd.timescale);
+        let mut end = None;
+        for time in (40..5_000).step_by(40) {
+            hub.push(&picture(time, false, 0, &[1]));
+            let found = boxes(&pieces(&mut mp4.body).0);
+            for (track, start, trun) in fragments(&found) {
+                if track == 2 {
+                    assert_eq!(end.unwrap_or(start), start);
+                    end = Some(start + samples(trun).iter().map(|s| u64::from(s.0)).sum::<u64>());
+                }
+            }
+        }
+        let end = end.expect("silence") * 1_000 / rate;
+        assert!((4_600..=4_750).contains(&end), "{end}");
+        // What comes again has its own time.
+        hub.push(&Tag { timestamp: 4_960, ..sound });
+        let found = boxes(&pieces(&mut mp4.body).0);
+        let [(2, start, trun)] = fragments(&found)[..] else { panic!("sound") };
+        let last = start + samples(trun).iter().map(|s| u64::from(s.0)).sum::<u64>();
+        assert!(last * 1_000 / rate >= 4_960);
+    }
 }
 
 #[test]
