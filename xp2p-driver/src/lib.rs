@@ -8,6 +8,7 @@
 //! * [`module`]: all of it under the names of the plug-ins.
 //! * [`pusher`]: FLV in pieces, as programs that push have it.
 //! * [`player`]: fan-out of a stream to players, recorders and programs, and the local HTTP server.
+//! * [`page`]: the web page of a local server, for anyone with a browser.
 //! * [`watch`]: one of many viewers of a live stream, which they pass on to each other.
 //! * [`origin`]: where a swarm's streams come from: a client of any HTTP-FLV server, and a server of our own.
 //! * [`signing`]: a stream's pieces and digest batches, for the tracker of a server.
@@ -22,6 +23,7 @@ pub mod handle;
 pub mod module;
 pub mod origin;
 mod outbox;
+pub mod page;
 pub mod player;
 pub mod probe;
 pub mod publish;

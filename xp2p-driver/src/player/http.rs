@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -20,11 +19,13 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::answer;
 use super::body::PlayerBody;
+use super::config::PlayerConfig;
 use super::event::{PlayerEvent, Pull, SERVER_ERROR, tell};
-use super::feature::{Feature, FeatureSwitch};
+use super::feature::Feature;
 use super::hub::Hub;
 use super::io::{HyperIo, HyperTimer};
 use super::live;
+use super::page::{self, PageRequest, PageSource};
 use super::path::{Wanted, encode_id, is_our_host, wanted};
 use crate::runtime::{Listener, Runtime};
 
@@ -32,40 +33,6 @@ use crate::runtime::{Listener, Runtime};
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// News that waits for the application; the oldest is lost then.
 const MAX_EVENTS: usize = 256;
-
-/// Gives the JSON that `/TOKEN/stat` answers with.
-pub type StatSource = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = String> + Send>> + Send + Sync>;
-
-/// Configuration of a [`PlayerServer`].
-#[derive(Clone)]
-pub struct PlayerConfig {
-    /// Where to listen.
-    pub listen: SocketAddr,
-    /// Origins whose web pages may read streams, as browsers send them (`https://example.org`).
-    pub allow_origins: Vec<String>,
-    /// Most connections at a time. Default 32.
-    pub max_connections: usize,
-    /// What `/TOKEN/stat` answers; `{}` without it.
-    pub stat: Option<StatSource>,
-    /// What `/TOKEN/feature` switches; 404 without it.
-    pub feature: Option<FeatureSwitch>,
-}
-
-impl PlayerConfig {
-    /// The defaults.
-    pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, allow_origins: Vec::new(), max_connections: 32, stat: None, feature: None }
-    }
-}
-
-impl std::fmt::Debug for PlayerConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PlayerConfig")
-            .field("listen", &self.listen)
-            .field("allow_origins", &self.allow_origins)
-            .finish_non_exhaustive()
-    }
-}
 
 struct Shared {
     token: String,
@@ -189,6 +156,11 @@ impl PlayerServer {
         format!("http://{}/{}/feature", crate::event_loop::reachable(self.shared.bound), self.shared.token)
     }
 
+    /// Where the web page is, if there is one.
+    pub fn page_url(&self) -> String {
+        format!("http://{}/{}/", crate::event_loop::reachable(self.shared.bound), self.shared.token)
+    }
+
     /// The URL of stream `id` when it is not that of a camera.
     pub fn stream_url(&self, id: &str) -> String {
         let bound = crate::event_loop::reachable(self.shared.bound);
@@ -217,6 +189,17 @@ impl Shared {
         self.hubs.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// The stream that a player asks for. Nothing is started for who wants the head only.
+    async fn open(&self, id: &str, query: &str, head: bool) -> Result<Hub, (StatusCode, String)> {
+        let opened = match &self.config.open {
+            Some(open) if !head => open(id.to_owned(), query.to_owned()).await?,
+            _ => None,
+        };
+        opened
+            .or_else(|| self.hub(id, query))
+            .ok_or_else(|| (StatusCode::NOT_FOUND, "there is no such stream\n".to_owned()))
+    }
+
     fn hub(&self, id: &str, query: &str) -> Option<Hub> {
         let action = query.split('&').find_map(|pair| pair.strip_prefix("action="));
         let hubs = self.hubs();
@@ -227,8 +210,8 @@ impl Shared {
 
 async fn serve<R: Runtime>(runtime: &R, shared: &Arc<Shared>, tcp: R::Tcp) {
     let service = service_fn(|request| {
-        let shared = shared.clone();
-        async move { Ok::<_, Infallible>(answer(runtime, &shared, &request).await) }
+        let (runtime, shared) = (runtime.clone(), shared.clone());
+        async move { Ok::<_, Infallible>(answer(&runtime, &shared, request).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(HyperTimer(runtime.clone()))
@@ -248,7 +231,7 @@ async fn serve<R: Runtime>(runtime: &R, shared: &Arc<Shared>, tcp: R::Tcp) {
 async fn answer<R: Runtime>(
     runtime: &R,
     shared: &Shared,
-    request: &Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Response<PlayerBody> {
     // HTTP/1.0 players may send no Host; a browser always does, and only browsers can be tricked.
     let host = request.headers().get(HOST).map(|h| h.to_str().unwrap_or_default());
@@ -259,12 +242,17 @@ async fn answer<R: Runtime>(
             "the Host header must name the address that this server listens on\n",
         );
     }
+    let path = request.uri().path().to_owned();
+    let wanted = wanted(&path, &shared.token);
+    let is_page = matches!(wanted, Wanted::Page { .. });
     let origin = request.headers().get(ORIGIN);
     let allowed = match origin {
         None => None,
+        Some(o) if page::is_own_origin(o, host) => None,
         Some(o) => {
             let named = o.to_str().is_ok_and(|o| shared.config.allow_origins.iter().any(|a| a == o));
-            if !named {
+            // Who may play may not steer.
+            if !named || is_page {
                 return text(
                     StatusCode::FORBIDDEN,
                     "web pages of this origin may not play; start with --allow-origin ORIGIN to let them\n",
@@ -273,8 +261,11 @@ async fn answer<R: Runtime>(
             Some(o.clone())
         }
     };
+    if let (Wanted::Page { rest }, Some(source)) = (&wanted, &shared.config.page) {
+        return page(runtime, source, rest, &mut request).await;
+    }
     let mut response = match *request.method() {
-        Method::GET | Method::HEAD => get(runtime, shared, request).await,
+        Method::GET | Method::HEAD => get(runtime, shared, &request, wanted).await,
         Method::OPTIONS => {
             let mut response = text(StatusCode::NO_CONTENT, "");
             let headers = response.headers_mut();
@@ -308,10 +299,45 @@ async fn answer<R: Runtime>(
     response
 }
 
-async fn get<R: Runtime>(runtime: &R, shared: &Shared, request: &Request<Incoming>) -> Response<PlayerBody> {
+/// Asks the page, once it is clear that who asks may.
+async fn page<R: Runtime>(
+    runtime: &R,
+    source: &PageSource,
+    path: &str,
+    request: &mut Request<Incoming>,
+) -> Response<PlayerBody> {
+    if let Some((status, words)) = page::refusal(request.method(), path, request.headers()) {
+        return text(status, words);
+    }
+    let body = futures_lite::future::or(page::read(request.body_mut()), async {
+        crate::runtime::sleep(runtime, HEAD_TIMEOUT).await;
+        None
+    });
+    let Some(body) = body.await else {
+        return text(StatusCode::PAYLOAD_TOO_LARGE, "at most 64 KiB, within 10 seconds\n");
+    };
     let head = request.method() == Method::HEAD;
-    match wanted(request.uri().path(), &shared.token) {
-        Wanted::Nothing => text(StatusCode::NOT_FOUND, "there is nothing here\n"),
+    let asked = PageRequest {
+        method: if head { Method::GET } else { request.method().clone() },
+        path: path.to_owned(),
+        query: request.uri().query().unwrap_or_default().to_owned(),
+        body,
+    };
+    source(asked).await.map(|body| if head { PlayerBody::Text(None) } else { PlayerBody::Page(body) })
+}
+
+async fn get<R: Runtime>(
+    runtime: &R,
+    shared: &Shared,
+    request: &Request<Incoming>,
+    wanted: Wanted<'_>,
+) -> Response<PlayerBody> {
+    let head = request.method() == Method::HEAD;
+    match wanted {
+        Wanted::Nothing | Wanted::Page { .. } => text(
+            StatusCode::NOT_FOUND,
+            "there is nothing here; open the whole address that xp2p has printed, with the random word in it\n",
+        ),
         Wanted::Stat => {
             let json = match &shared.config.stat {
                 Some(stat) => stat().await,
@@ -331,8 +357,9 @@ async fn get<R: Runtime>(runtime: &R, shared: &Shared, request: &Request<Incomin
             }
         }
         Wanted::Flv { id } => {
-            let Some(hub) = shared.hub(&id, request.uri().query().unwrap_or_default()) else {
-                return text(StatusCode::NOT_FOUND, "there is no such stream\n");
+            let hub = match shared.open(&id, request.uri().query().unwrap_or_default(), head).await {
+                Ok(hub) => hub,
+                Err((status, words)) => return answer::words(status, PlayerBody::Text(Some(words.into()))),
             };
             let body = if head {
                 PlayerBody::Text(None)
@@ -342,8 +369,9 @@ async fn get<R: Runtime>(runtime: &R, shared: &Shared, request: &Request<Incomin
             answer::flv(body)
         }
         Wanted::Mp4 { id } => {
-            let Some(hub) = shared.hub(&id, request.uri().query().unwrap_or_default()) else {
-                return text(StatusCode::NOT_FOUND, "there is no such stream\n");
+            let hub = match shared.open(&id, request.uri().query().unwrap_or_default(), head).await {
+                Ok(hub) => hub,
+                Err((status, words)) => return answer::words(status, PlayerBody::Text(Some(words.into()))),
             };
             if head {
                 live::head(runtime, &hub).await

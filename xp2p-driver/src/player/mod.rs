@@ -6,6 +6,7 @@
 
 pub(crate) mod answer;
 mod body;
+mod config;
 mod event;
 mod feature;
 mod http;
@@ -14,11 +15,14 @@ mod intake;
 mod io;
 mod live;
 mod mp4;
+mod page;
 mod path;
 
+pub use self::config::{PlayerConfig, StatSource};
 pub use self::event::{PlayerEvent, SERVER_ERROR};
 pub use self::feature::{Feature, FeatureSwitch, Sharing};
-pub use self::http::{PlayerConfig, PlayerServer, StatSource};
+pub use self::http::PlayerServer;
 pub use self::hub::{Hub, HubStats, MAX_QUEUE, Subscription};
 pub(crate) use self::intake::Intake;
 pub(crate) use self::io::{HyperIo, HyperTimer};
+pub use self::page::{MAX_PAGE_BODY, OpenStream, PageBody, PageRequest, PageSource};

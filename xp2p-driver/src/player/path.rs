@@ -17,13 +17,16 @@ pub(super) enum Wanted<'a> {
     Stat,
     /// `/TOKEN/feature`.
     Feature,
+    /// `/TOKEN/`, `/TOKEN/page/...` or `/TOKEN/api/...`: what is behind `/TOKEN/`.
+    Page { rest: &'a str },
     /// Nothing there, or a wrong token: nobody learns which.
     Nothing,
 }
 
 /// Reads a path. The token is compared in a time that does not depend on where it differs.
 pub(super) fn wanted<'a>(path: &'a str, token: &str) -> Wanted<'a> {
-    let mut parts = path.trim_start_matches('/').split('/');
+    let path = path.trim_start_matches('/');
+    let mut parts = path.split('/');
     let given = parts.next().unwrap_or_default();
     if !bool::from(given.as_bytes().ct_eq(token.as_bytes())) {
         return Wanted::Nothing;
@@ -36,6 +39,9 @@ pub(super) fn wanted<'a>(path: &'a str, token: &str) -> Wanted<'a> {
         }
         (Some(id), Some("live.mp4"), None) if !id.is_empty() => {
             decode_id(id).map_or(Wanted::Nothing, |id| Wanted::Mp4 { id })
+        }
+        (Some("page" | "api"), Some(_), _) | (Some(""), None, None) => {
+            path.split_once('/').map_or(Wanted::Nothing, |(_, rest)| Wanted::Page { rest })
         }
         _ => Wanted::Nothing,
     }
@@ -106,6 +112,10 @@ mod tests {
         assert_eq!(wanted("/tok/a%2fb/live.mp4", "tok"), Wanted::Mp4 { id: "a/b".into() });
         assert_eq!(wanted("/tok/stat", "tok"), Wanted::Stat);
         assert_eq!(wanted("/tok/feature", "tok"), Wanted::Feature);
+        assert_eq!(wanted("/tok/", "tok"), Wanted::Page { rest: "" });
+        assert_eq!(wanted("/tok/page/app.js", "tok"), Wanted::Page { rest: "page/app.js" });
+        assert_eq!(wanted("/tok/api/records/day", "tok"), Wanted::Page { rest: "api/records/day" });
+        assert_eq!(wanted("/tok/page/ipc.flv", "tok"), Wanted::Flv { id: "page".into() });
         for path in [
             "/",
             "/tok",

@@ -2,12 +2,14 @@
 
 mod ask;
 mod download;
+mod opened;
 mod routes;
 mod stat;
 mod talk;
 
 pub use self::ask::{AskError, is_full};
 pub use self::download::{DownloadError, DownloadHandle, Fetched, Progress, partial_path};
+pub(crate) use self::opened::Opened;
 pub use self::routes::{DownloadEvent, ServiceEvent};
 pub use self::stat::{ServiceStat, StatStream, stat_json};
 pub use self::talk::{TalkError, TalkHandle};
