@@ -66,6 +66,12 @@ pub(crate) struct Demo {
     /// Print one JSON object per event, a summary last.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Where players and browsers connect to.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// Open the page in the browser.
+    #[arg(long)]
+    pub(crate) open: bool,
     /// An FLV file to show instead of the built-in clip.
     #[arg(long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
@@ -365,7 +371,7 @@ pub(crate) struct Talk {
     pub(crate) json: bool,
 }
 
-/// Watch a camera. Prints a local URL that ffplay, mpv, VLC or a browser page opens.
+/// Watch a camera. Prints a local URL that ffplay, mpv or VLC opens, and that of a page for the browser.
 #[derive(Debug, Args)]
 pub(crate) struct View {
     /// The camera's xp2pInfo, better as @FILE or - (standard input).
@@ -387,6 +393,9 @@ pub(crate) struct View {
     /// Certificates (PEM) of a private authority that may vouch for that domain.
     #[arg(long, value_name = "FILE", requires = "live_stream_domain")]
     pub(crate) ca: Option<PathBuf>,
+    /// Open the page in the browser.
+    #[arg(long)]
+    pub(crate) open: bool,
     /// How much delay to bear before pictures are skipped, in milliseconds.
     #[arg(long, default_value_t = 2000, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=10_000))]
     pub(crate) latency: u64,
@@ -404,7 +413,8 @@ pub(crate) struct View {
     pub(crate) json: bool,
 }
 
-/// Watch a live stream together with others, who pass it on to each other. Prints a local URL that a player opens.
+/// Watch a live stream together with others, who pass it on to each other. Prints a local URL that a player opens, and that of a
+/// page for the browser.
 ///
 /// Any HTTP-FLV stream works, unchanged: a media server's, a CDN's, or one of `xp2p server`. The more people watch, the less
 /// of it comes from there. Nothing that comes from other viewers is shown unless the signer of the stream has vouched for it;
@@ -434,6 +444,9 @@ pub(crate) struct Watch {
     /// Serve no player; for --out.
     #[arg(long)]
     pub(crate) no_player: bool,
+    /// Open the page in the browser.
+    #[arg(long, conflicts_with = "no_player")]
+    pub(crate) open: bool,
     /// Let web pages of this origin play the stream. May be given several times.
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     pub(crate) allow_origins: Vec<String>,

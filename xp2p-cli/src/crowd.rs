@@ -27,6 +27,7 @@ pub(crate) async fn instead(
         app_key: None,
         listen: args.listen,
         no_player: false,
+        open: args.open,
         allow_origins: args.allow_origins.clone(),
         out: args.out.clone(),
         seconds: args.seconds,

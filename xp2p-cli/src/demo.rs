@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use xp2p_driver::camera::CameraHandle;
+use xp2p_driver::page::{CameraAbout, CameraPage};
 use xp2p_driver::player::{Hub, PlayerConfig, PlayerServer};
 use xp2p_driver::runtime::sleep;
 use xp2p_driver::server::ServerHandle;
@@ -21,8 +22,9 @@ use xp2p_proto::viewer::StreamKey;
 use xp2p_smol::{Smol, ViewerHandle as SmolViewer};
 
 use crate::args::Demo;
+use crate::demo_camera::{self, DemoApp};
 use crate::output::Status;
-use crate::{camera, keyfile, output, stop, view};
+use crate::{camera, keyfile, output, page, stop, view};
 
 /// Made by tests/fixtures/make-clip.sh.
 pub(crate) const CLIP: &[u8] = include_bytes!("../../tests/fixtures/clip.flv");
@@ -31,6 +33,13 @@ const LATENCY: Duration = Duration::from_secs(2);
 const REGISTER: Duration = Duration::from_secs(5);
 /// How often the numbers are refreshed.
 const REFRESH: Duration = Duration::from_millis(500);
+
+enum News {
+    /// What the camera was told to do.
+    Camera(demo_camera::Told),
+    Refresh,
+    Stop,
+}
 
 struct Watching {
     viewer: SmolViewer,
@@ -77,7 +86,10 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
     config.name = "camera".to_owned();
     config.max_viewers = usize::from(count);
     config.max_connections = config.max_viewers + 32;
-    let (camera, camera_events) = CameraHandle::spawn(&Smol, loopback(), config)?;
+    config.talk = true;
+    let records = demo_camera::Records::new()?;
+    let (app, told) = DemoApp::new(&records)?;
+    let (camera, camera_events) = CameraHandle::spawn_with(&Smol, loopback(), config, app)?;
     let source = match &args.input {
         Some(path) => SourceSpec::parse(&path.to_string_lossy()),
         None => SourceSpec::Memory(CLIP.into()),
@@ -90,13 +102,24 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
         &format!("camera   {}", info.camera()),
     );
 
-    let players = PlayerServer::bind(&Smol, PlayerConfig::new(loopback()))?;
     let mut watching = Vec::new();
-    for number in 0..count {
+    for _ in 0..count {
         let viewer = ViewerHandle::spawn(&Smol, loopback(), view::config(LATENCY)?)?;
         let (service, stream, hub) = viewer.watch(info.clone(), Live::default()).await?;
-        players.insert(&number.to_string(), hub.clone());
         watching.push(Watching { viewer, service, stream, hub });
+    }
+    let mut player = PlayerConfig::new(args.listen);
+    // The page is that of the first viewer; there is at least one.
+    let web = watching.first().map(|first| {
+        let about = CameraAbout::new("0", &info, Live::default(), first.stream, first.hub.clone());
+        CameraPage::new(&first.viewer, first.service.id, about)
+    });
+    if let Some(web) = &web {
+        web.attach(&mut player);
+    }
+    let players = PlayerServer::bind(&Smol, player)?;
+    for (number, watching) in watching.iter().enumerate() {
+        players.insert(&number.to_string(), watching.hub.clone());
     }
     let url = players.url("0", "action=live&channel=0&quality=high");
     if args.json {
@@ -105,6 +128,7 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
         eprintln!("viewers  {}\n\nOpen this in ffplay, mpv or VLC (Ctrl-C ends the demo):\n", count);
         output::line(&url);
     }
+    page::show(&players, page::Teller { json: args.json, to_stdout: false }, args.open);
 
     let start = Instant::now();
     let end = args.seconds.map(Duration::from_secs);
@@ -114,23 +138,29 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
         if left.is_zero() {
             break;
         }
-        let stopped = futures_lite::future::or(
+        let news = futures_lite::future::or(
             async {
                 sleep(&Smol, left).await;
-                false
+                News::Refresh
             },
-            async {
+            futures_lite::future::or(async { told.recv().await.map_or(News::Stop, News::Camera) }, async {
                 // Ends with a signal, or if no signal can come any more.
                 let _ = signals.recv().await;
-                true
-            },
+                News::Stop
+            }),
         );
-        if stopped.await {
-            break;
+        match news.await {
+            News::Stop => break,
+            News::Camera(told) if args.json => output::json(&told.json),
+            News::Camera(told) => status_line.note(&told.words),
+            News::Refresh => {}
         }
-        for watching in &watching {
+        for (number, watching) in watching.iter().enumerate() {
             while let Ok(event) = watching.service.events.try_recv() {
                 tracing::debug!(?event, "viewer");
+                if let (0, Some(web)) = (number, &web) {
+                    web.note(&event);
+                }
             }
         }
         while let Ok(event) = camera_events.try_recv() {

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use xp2p_driver::origin::server::{OriginServer, OriginServerConfig};
-use xp2p_driver::player::{PlayerConfig, PlayerServer};
+use xp2p_driver::page::SwarmPage;
+use xp2p_driver::player::{PlayerConfig, PlayerServer, Sharing};
 use xp2p_driver::publish::{PublishConfig, Published, publish};
 use xp2p_driver::runtime::{Runtime as _, sleep};
 use xp2p_driver::server::ServerHandle;
@@ -21,7 +22,7 @@ use xp2p_smol::{Smol, Watcher};
 
 use crate::args::Demo;
 use crate::output::Status;
-use crate::{demo, keyfile, output, stop};
+use crate::{demo, keyfile, output, page, stop};
 
 /// How many viewers there are if nobody says.
 const VIEWERS: u16 = 12;
@@ -129,7 +130,8 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
     let signals = stop::signals()?;
     let home = home(args)?;
     let count = usize::from(args.viewers.unwrap_or(VIEWERS));
-    let players = PlayerServer::bind(&Smol, PlayerConfig::new(loopback()))?;
+    // Bound once there is a viewer whose page it can show.
+    let mut players: Option<PlayerServer> = None;
     let say = |value: Value, text: String| {
         if args.json {
             output::json(&value);
@@ -159,8 +161,13 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
             config.bind = loopback();
             let watcher = Watcher::spawn(&Smol, config)?;
             let id = watchers.len().to_string();
-            players.insert(&id, watcher.hub().clone());
-            if watchers.is_empty() {
+            if let Some(players) = &players {
+                players.insert(&id, watcher.hub().clone());
+            } else {
+                let mut config = PlayerConfig::new(args.listen);
+                SwarmPage::new(&id, &watcher, Sharing::default()).attach(&mut config);
+                let players = players.insert(PlayerServer::bind(&Smol, config)?);
+                players.insert(&id, watcher.hub().clone());
                 let url = players.stream_url(&id);
                 if args.json {
                     output::json(&json!({"event": "url", "url": url}));
@@ -168,6 +175,7 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
                     status_line.note("\nOpen this in ffplay, mpv or VLC (Ctrl-C ends the demo):\n");
                     output::line(&url);
                 }
+                page::show(players, page::Teller { json: args.json, to_stdout: false }, args.open);
             }
             watchers.push(watcher);
         }

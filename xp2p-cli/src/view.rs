@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
+use xp2p_driver::page::{CameraAbout, CameraPage};
 use xp2p_driver::player::{Hub, PlayerConfig, PlayerServer, Subscription};
 use xp2p_driver::runtime::sleep;
 use xp2p_driver::viewer::{ServiceEvent, StatStream, ViewStatus, ViewerHandle, is_full};
@@ -19,7 +20,7 @@ use xp2p_smol::Smol;
 use crate::args::View;
 use crate::output::Status;
 use crate::record::record;
-use crate::{crowd, info, keyfile, output, stat, stop, watch};
+use crate::{crowd, info, keyfile, output, page, stat, stop, watch};
 
 /// How often the numbers are refreshed.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -95,9 +96,12 @@ pub(crate) async fn run(args: &View) -> Result<bool> {
         viewer.shutdown().await;
         return watch::run_until(&watch, &signals).await;
     }
-    let (stream, hub) = viewer.start_live(service.id, live).await?;
+    let (stream, hub) = viewer.start_live(service.id, live.clone()).await?;
     let told = StatStream { action: "live", key: stream, hub: hub.clone() };
     player.stat = Some(stat::source(&viewer, "0", service.id, told));
+    let about = CameraAbout::new("0", &camera, live, stream, hub.clone());
+    let web = CameraPage::new(&viewer, service.id, about);
+    web.attach(&mut player);
     let players = PlayerServer::bind(&Smol, player)?;
     players.insert("0", hub.clone());
     let url = players.url("0", &format!("action=live&channel={}&quality={quality}", args.channel));
@@ -109,6 +113,7 @@ pub(crate) async fn run(args: &View) -> Result<bool> {
     } else {
         output::line(&url);
     }
+    page::show(&players, page::Teller { json: args.json, to_stdout }, args.open);
     let say = |value: Value| {
         if args.json && !to_stdout {
             output::json(&value);
@@ -155,7 +160,11 @@ pub(crate) async fn run(args: &View) -> Result<bool> {
                 },
             ),
         );
-        match next.await {
+        let news = next.await;
+        if let News::Service(event) = &news {
+            web.note(event);
+        }
+        match news {
             News::Stop | News::Enough => break,
             News::Recorded(result) => {
                 result.context("cannot record")?;
@@ -178,6 +187,11 @@ pub(crate) async fn run(args: &View) -> Result<bool> {
                         status_line.note(&format!("the camera is reached {}", link_words(kind)));
                     }
                 }
+                // Streams that players and the page have asked for come and go.
+                ServiceEvent::Parsed { stream: other, .. }
+                | ServiceEvent::Eof { stream: other }
+                | ServiceEvent::Close { stream: other, .. }
+                    if other != stream => {}
                 ServiceEvent::Parsed { status, headers, .. } => {
                     let reason = headers.reason.as_ref().map(Reason::as_str);
                     say(json!({"event": "parsed", "status": status, "reason": reason}));

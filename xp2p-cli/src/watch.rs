@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use xp2p_driver::origin::client::OriginConfig;
-use xp2p_driver::player::{PlayerConfig, PlayerServer};
+use xp2p_driver::page::SwarmPage;
+use xp2p_driver::player::{PlayerConfig, PlayerServer, Sharing};
 use xp2p_driver::runtime::sleep;
 use xp2p_driver::watch::{WatchConfig, WatchError, WatchEvent, WatchStats};
 use xp2p_proto::info::ServerSpec;
@@ -18,7 +19,7 @@ use crate::args::Watch;
 use crate::output::Status;
 use crate::record::record;
 use crate::when::usage;
-use crate::{known, output, secret, stop, view};
+use crate::{known, output, page, secret, stop, view};
 
 /// How often the numbers are refreshed.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -187,6 +188,8 @@ fn player(args: &Watch, watcher: &Watcher, teller: &Teller) -> Result<PlayerServ
     let mut config = PlayerConfig::new(args.listen);
     config.allow_origins.clone_from(&args.allow_origins);
     config.stat = Some(watcher.stat_source());
+    let sharing = Sharing { upload: !args.no_peers, download: !args.no_peers };
+    SwarmPage::new(ID, watcher, sharing).attach(&mut config);
     let players = PlayerServer::bind(&Smol, config)?;
     players.insert(ID, watcher.hub().clone());
     let url = players.stream_url(ID);
@@ -197,6 +200,7 @@ fn player(args: &Watch, watcher: &Watcher, teller: &Teller) -> Result<PlayerServ
     } else {
         output::line(&url);
     }
+    page::show(&players, page::Teller { json: args.json, to_stdout: teller.to_stdout }, args.open);
     Ok(players)
 }
 
