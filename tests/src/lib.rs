@@ -10,4 +10,5 @@ pub mod probing;
 pub mod processes;
 pub mod sim;
 pub mod swarm;
+pub mod web;
 pub mod world;

@@ -49,6 +49,18 @@ impl Home {
         advertised: SocketAddr,
         app: Arc<dyn CameraApp>,
     ) -> (CameraHandle, Xp2pInfo) {
+        self.camera_with(bind, at, advertised, app, |_| ()).await
+    }
+
+    /// The same after a change of its configuration.
+    pub async fn camera_with(
+        &self,
+        bind: SocketAddr,
+        at: SocketAddr,
+        advertised: SocketAddr,
+        app: Arc<dyn CameraApp>,
+        change: impl FnOnce(&mut CameraConfig),
+    ) -> (CameraHandle, Xp2pInfo) {
         let (secret, entropy) = identity();
         let server = CameraServer {
             key: Some(self.key),
@@ -56,7 +68,8 @@ impl Home {
             advertised: vec![advertised.into()],
             app_key: None,
         };
-        let config = CameraConfig::new(secret, entropy, vec![server]);
+        let mut config = CameraConfig::new(secret, entropy, vec![server]);
+        change(&mut config);
         let (camera, events) = CameraHandle::spawn_with(&Smol, bind, config, app).expect("a camera");
         let registered = async {
             while !matches!(events.recv().await.expect("an event"), CameraEvent::Registered { .. }) {}
