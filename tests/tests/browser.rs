@@ -5,6 +5,7 @@ mod driver;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,10 @@ struct Shown {
 
 impl Shown {
     fn new(name: &str, more: &[&str]) -> Self {
+        Self::with(name, more, Browser::start)
+    }
+
+    fn with(name: &str, more: &[&str], browser: impl Fn(&str) -> Browser) -> Self {
         // A test that has failed leaves nothing half done in there.
         let turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
         let dir = TempDir::new(name);
@@ -38,7 +43,7 @@ impl Shown {
         args.extend(more);
         let mut demo = Process::start("demo", dir.path(), &args);
         let page = event(&mut demo, "page")["url"].as_str().expect("a URL").to_owned();
-        let browser = Browser::start(&format!("{name}-browser"));
+        let browser = browser(&format!("{name}-browser"));
         browser.open(&page);
         browser.until("connection", "document.getElementById('status').dataset.state === 'connected'");
         Self { browser, demo, page, _dir: dir, _turn: turn }
@@ -279,4 +284,43 @@ fn the_page_of_a_shared_stream_shows_who_sends_it() {
     browser.click("#share-up");
     browser.until("change", "document.getElementById('message').textContent === 'changed'");
     shown.until_it_plays();
+}
+
+#[test]
+fn a_page_whose_program_has_ended_says_so() {
+    let mut shown = Shown::new("page-ended", &[]);
+    shown.until_it_plays();
+    shown.demo.stop();
+    shown.browser.until("words", CANNOT_BE_REACHED);
+    shown.browser.until("state", "document.getElementById('status').dataset.state !== 'connected'");
+}
+
+/// What the picture says then.
+const CANNOT_BE_REACHED: &str =
+    "document.getElementById('overlay').textContent.includes('is it still running?')";
+
+/// Makes the pictures of the README anew: `cargo test -p xp2p-tests --test browser pictures -- --ignored`.
+#[test]
+#[ignore = "makes pictures for the README"]
+fn pictures_for_the_readme() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let save = |name: &str, picture: Vec<u8>| std::fs::write(docs.join(name), picture).expect("a file");
+    {
+        let mut shown = Shown::new("picture-wide", &[]);
+        shown.browser.resize(1400, 1100);
+        shown.choose_the_newest_day();
+        shown.until_it_plays();
+        shown.browser.until("files", "document.querySelector('#file-list a')");
+        shown.browser.run("window.scrollTo(0, 0);");
+        std::thread::sleep(Duration::from_secs(3));
+        save("page-wide.png", shown.browser.screenshot());
+        shown.demo.stop();
+        shown.browser.until("words", CANNOT_BE_REACHED);
+        shown.browser.resize(1100, 640);
+        save("page-error.png", shown.browser.screenshot());
+    }
+    let shown = Shown::with("picture-phone", &["--swarm", "--viewers", "6"], Browser::phone);
+    shown.until_it_plays();
+    std::thread::sleep(Duration::from_secs(10));
+    save("page-phone.png", shown.browser.screenshot());
 }

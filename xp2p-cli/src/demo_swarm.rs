@@ -28,6 +28,8 @@ use crate::{demo, keyfile, output, page, stop};
 const VIEWERS: u16 = 12;
 /// Between two arrivals: viewers do not come all at once.
 const STAGGER: Duration = Duration::from_millis(300);
+/// Whose page is shown: the first ones read the origin for the others, and have little to tell of sharing.
+const SHOWN: usize = 3;
 /// How often the numbers are refreshed.
 const REFRESH: Duration = Duration::from_millis(500);
 /// Rows of the table; more viewers are only counted.
@@ -163,10 +165,13 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
             let id = watchers.len().to_string();
             if let Some(players) = &players {
                 players.insert(&id, watcher.hub().clone());
-            } else {
+            } else if watchers.len() == SHOWN.min(count.saturating_sub(1)) {
                 let mut config = PlayerConfig::new(args.listen);
                 SwarmPage::new(&id, &watcher, Sharing::default()).attach(&mut config);
                 let players = players.insert(PlayerServer::bind(&Smol, config)?);
+                for (number, earlier) in watchers.iter().enumerate() {
+                    players.insert(&number.to_string(), earlier.hub().clone());
+                }
                 players.insert(&id, watcher.hub().clone());
                 let url = players.stream_url(&id);
                 if args.json {

@@ -47,6 +47,18 @@ impl Drop for Driver {
 impl Browser {
     /// Starts one. Fails with words if there is none.
     pub(crate) fn start(name: &str) -> Self {
+        Self::start_with(name, &json!({}))
+    }
+
+    /// One that is as small as that of a phone, and dark.
+    pub(crate) fn phone(name: &str) -> Self {
+        Self::start_with(
+            name,
+            &json!({ "deviceMetrics": { "width": 390, "height": 844, "pixelRatio": 1.5 } }),
+        )
+    }
+
+    fn start_with(name: &str, emulation: &Value) -> Self {
         let driver = on_path(&["chromedriver"]).expect(MISSING);
         let chromium = on_path(&["chromium", "chromium-browser", "google-chrome"]).expect(MISSING);
         let dir = TempDir::new(name);
@@ -59,7 +71,7 @@ impl Browser {
             .expect(MISSING);
         let mut driver = Driver(driver);
         let port = port(&mut driver.0);
-        let arguments = [
+        let mut arguments = vec![
             "--headless=new".to_owned(),
             "--no-sandbox".to_owned(),
             "--disable-gpu".to_owned(),
@@ -69,7 +81,10 @@ impl Browser {
             "--use-fake-ui-for-media-stream".to_owned(),
             format!("--user-data-dir={}", dir.path().join("profile").display()),
         ];
-        let capabilities = json!({
+        if emulation.get("deviceMetrics").is_some() {
+            arguments.push("--blink-settings=preferredColorScheme=0".to_owned());
+        }
+        let mut capabilities = json!({
             "goog:chromeOptions": {
                 "binary": chromium,
                 "args": arguments,
@@ -79,6 +94,9 @@ impl Browser {
                 },
             },
         });
+        if emulation.get("deviceMetrics").is_some() {
+            capabilities["goog:chromeOptions"]["mobileEmulation"] = emulation.clone();
+        }
         let Value::Object(capabilities) = capabilities else { unreachable!("an object") };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let client = runtime
@@ -165,6 +183,11 @@ impl Browser {
             .pause(time)
             .then(KeyAction::Up { value: key });
         self.runtime.block_on(self.client().perform_actions(keys)).expect("a key");
+    }
+
+    /// A picture of the window.
+    pub(crate) fn screenshot(&self) -> Vec<u8> {
+        self.runtime.block_on(self.client().screenshot()).expect("a picture")
     }
 
     /// A picture of what a selector finds.

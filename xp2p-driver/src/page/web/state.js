@@ -66,6 +66,7 @@ function show(state, rate, player) {
   set("frames", quality ? `${quality.totalVideoFrames} (${quality.droppedVideoFrames} dropped)` : "–");
   set("bytes-p2p", bytes(state.bytes.p2p.received));
   const swarm = state.kind === "swarm";
+  set("p2p-label", swarm ? "From viewers" : "Directly");
   set("other-label", swarm ? "From the origin" : "Over the relay");
   set("bytes-other", bytes(swarm ? state.bytes.origin.received : state.bytes.relay.received));
   if (swarm) shared(state);
