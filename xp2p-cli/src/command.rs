@@ -34,7 +34,7 @@ pub(crate) async fn send(info: &str, command: Command, timeout: u64) -> Result<C
 pub(crate) fn finish(outcome: &CommandOutcome) -> u8 {
     match outcome {
         CommandOutcome::Success { data } => {
-            output::line(String::from_utf8_lossy(data).trim_end_matches(['\0', '\n']));
+            output::foreign(String::from_utf8_lossy(data).trim_end_matches(['\0', '\n']));
             0
         }
         other => explain(other),

@@ -129,8 +129,7 @@ pub(crate) async fn files(args: &Files) -> Result<u8> {
         output::line("there are no files of that time");
     }
     for file in list.file_list {
-        // Names come from the camera: nothing of them may reach the terminal as a control character.
-        let name: String = file.file_name.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+        let name = output::shown(&file.file_name);
         output::line(&format!(
             "{name}  {}  {}  to  {}",
             HumanBytes(file.file_size),

@@ -14,6 +14,24 @@ pub(crate) fn line(text: &str) {
     }
 }
 
+/// Prints what a device has said: as it is for a program, and for a person without anything that steers the terminal.
+pub(crate) fn foreign(text: &str) {
+    if std::io::stdout().is_terminal() { line(&shown(text)) } else { line(text) }
+}
+
+/// A text of a device, safe to show: control characters, except those that end lines and columns, are written out.
+pub(crate) fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && !matches!(c, '\n' | '\t') {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
 /// Prints one JSON object on a line.
 pub(crate) fn json(value: &Value) {
     line(&value.to_string());
@@ -49,5 +67,15 @@ impl Status {
 impl Drop for Status {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_device_steers_the_terminal() {
+        assert_eq!(shown("T\u{fc}r\t1\n\u{1b}[2J\u{9b}31m\r"), "T\u{fc}r\t1\n\\u{1b}[2J\\u{9b}31m\\u{d}");
     }
 }

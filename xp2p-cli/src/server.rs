@@ -187,7 +187,7 @@ fn report(json: bool, event: &ServerEvent) {
             );
         }
         ServerEvent::CameraRegistered { product, name, .. } => {
-            eprintln!("camera {product}/{name} has registered")
+            eprintln!("camera {}/{} has registered", output::shown(product), output::shown(name))
         }
         ServerEvent::RegistrationRefused { reason, .. } if json => {
             output::json(&json!({"event": "refused", "reason": reason}));
