@@ -11,7 +11,8 @@ use xp2p_proto::machine::Machine;
 
 use crate::event_loop::{EventLoop, LoopStats, Role};
 use crate::runtime::Runtime;
-use crate::udp::{MachineSocket, bind};
+use crate::socket::BoundSocket;
+use crate::udp::MachineSocket;
 
 /// Most commands that wait; callers then wait for room.
 const MAX_COMMANDS: usize = 1024;
@@ -38,6 +39,20 @@ pub enum Gone {
 
 /// Why the task ended, once it has.
 type End = Arc<OnceLock<Gone>>;
+
+/// Belongs to the task, and goes with it: at its end, in a panic, and when the runtime is shut down under it.
+struct Farewell<M> {
+    queue: async_channel::Receiver<Command<M>>,
+    end: End,
+}
+
+impl<M> Drop for Farewell<M> {
+    fn drop(&mut self) {
+        // A queue keeps what is in it for as long as anybody could send, and whoever waits for that would wait for ever.
+        self.queue.close();
+        while self.queue.try_recv().is_ok() {}
+    }
+}
 
 /// A handle of a running machine. Clones talk to the same one; when all are gone, it shuts down.
 pub struct Handle<M> {
@@ -81,24 +96,34 @@ impl<M: Machine + Send + Unpin + 'static> Handle<M> {
         addrs: &[SocketAddr],
         make: impl FnOnce(&[SocketAddr], Instant) -> io::Result<(M, O)>,
     ) -> io::Result<Self> {
-        let sockets = addrs
-            .iter()
-            .map(|&addr| {
-                let socket = bind(addr)
-                    .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on UDP {addr}: {e}")))?;
-                MachineSocket::new(runtime, socket)
-            })
+        let sockets = addrs.iter().map(|&addr| BoundSocket::bind(addr)).collect::<io::Result<Vec<_>>>()?;
+        Self::spawn_on(runtime, sockets, make)
+    }
+
+    /// The same on sockets that are bound already, the first one being the main one.
+    ///
+    /// # Errors
+    ///
+    /// There is no socket, the runtime cannot watch one, or `make` fails.
+    pub fn spawn_on<R: Runtime, O: Role<M> + Unpin>(
+        runtime: &R,
+        sockets: Vec<BoundSocket>,
+        make: impl FnOnce(&[SocketAddr], Instant) -> io::Result<(M, O)>,
+    ) -> io::Result<Self> {
+        let sockets = sockets
+            .into_iter()
+            .map(|socket| MachineSocket::new(runtime, socket))
             .collect::<io::Result<Vec<_>>>()?;
         let bound: Vec<SocketAddr> = sockets.iter().map(MachineSocket::local).collect();
         let local = bound.first().copied().ok_or(io::ErrorKind::InvalidInput)?;
         let (machine, role) = make(&bound, runtime.now())?;
         let (commands, receiver) = async_channel::bounded(MAX_COMMANDS);
         let stats = Arc::new(LoopStats::default());
-        let queue = receiver.clone();
-        let task = EventLoop::new(runtime.clone(), machine, role, sockets, receiver, stats.clone());
         let end = End::default();
-        let ended = end.clone();
+        let farewell = Farewell { queue: receiver.clone(), end: end.clone() };
+        let task = EventLoop::new(runtime.clone(), machine, role, sockets, receiver, stats.clone());
         runtime.spawn(Box::pin(async move {
+            let farewell = farewell;
             // Known before the queue of commands is emptied, so that those who wait there find the reason.
             let mut task = std::pin::pin!(task);
             let why = match task.as_mut().await {
@@ -109,11 +134,7 @@ impl<M: Machine + Send + Unpin + 'static> Handle<M> {
                 }
             };
             // Set only here.
-            let _ = ended.set(why);
-            // A queue keeps what is in it for as long as anybody could send, and whoever waits for that would wait
-            // for ever.
-            queue.close();
-            while queue.try_recv().is_ok() {}
+            let _ = farewell.end.set(why);
         }));
         Ok(Self { commands, stats, local, end, span: tracing::Span::current() })
     }

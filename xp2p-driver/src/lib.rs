@@ -3,6 +3,7 @@
 //!
 //! * [`runtime`]: the little that differs between runtimes.
 //! * [`event_loop`]: one task that owns a machine and its sockets.
+//! * [`socket`]: the UDP sockets that it may be given.
 //! * [`handle`]: how the rest of a program talks to that task.
 //! * [`camera`], [`viewer`], [`server`]: the three roles as an application uses them.
 //! * [`module`]: all of it under the names of the plug-ins.
@@ -32,6 +33,7 @@ pub mod records;
 pub mod runtime;
 pub mod server;
 pub mod signing;
+pub mod socket;
 pub mod source;
 pub mod status;
 pub mod transit;

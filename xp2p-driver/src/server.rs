@@ -9,6 +9,7 @@ use xp2p_proto::server::{Server, ServerConfig, ServerEvent, ServerStats};
 use crate::event_loop::Role;
 use crate::handle::{Gone, Handle};
 use crate::runtime::Runtime;
+use crate::socket::BoundSocket;
 
 /// Most events that wait for the application; the oldest are dropped then.
 const MAX_EVENTS: usize = 1024;
@@ -61,9 +62,8 @@ impl ServerHandle {
         runtime: &R,
         listen: SocketAddr,
         alternative: Option<SocketAddr>,
-        mut config: ServerConfig,
+        config: ServerConfig,
     ) -> io::Result<(Self, async_channel::Receiver<ServerEvent>)> {
-        let (sender, events) = async_channel::bounded(MAX_EVENTS);
         let mut addrs = vec![listen];
         if let Some(other) = alternative {
             check_alternative(listen, other)?;
@@ -74,8 +74,31 @@ impl ServerHandle {
                 SocketAddr::new(other.ip(), listen.port()),
             ]);
         }
-        let handle = Handle::spawn(runtime, &addrs, |bound, now| {
-            config.local = bound.first().copied().unwrap_or(listen);
+        let sockets = addrs.iter().map(|&addr| BoundSocket::bind(addr)).collect::<io::Result<Vec<_>>>()?;
+        Self::run(runtime, sockets, config)
+    }
+
+    /// The same on a socket that is bound already, without a second one: see [`BoundSocket`].
+    ///
+    /// # Errors
+    ///
+    /// The runtime cannot watch the socket, or TLS refuses the key.
+    pub fn spawn_on<R: Runtime>(
+        runtime: &R,
+        socket: BoundSocket,
+        config: ServerConfig,
+    ) -> io::Result<(Self, async_channel::Receiver<ServerEvent>)> {
+        Self::run(runtime, vec![socket], config)
+    }
+
+    fn run<R: Runtime>(
+        runtime: &R,
+        sockets: Vec<BoundSocket>,
+        mut config: ServerConfig,
+    ) -> io::Result<(Self, async_channel::Receiver<ServerEvent>)> {
+        let (sender, events) = async_channel::bounded(MAX_EVENTS);
+        let handle = Handle::spawn_on(runtime, sockets, |bound, now| {
+            config.local = bound.first().copied().unwrap_or(config.local);
             config.alternative = bound.get(1).copied();
             let machine = Server::new(config, now).map_err(io::Error::other)?;
             Ok((machine, ServerRole { events: sender }))

@@ -7,13 +7,11 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use noq_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
-use socket2::{Domain, Protocol, Socket, Type};
 use xp2p_proto::machine::{Datagram, Ecn, Transmit};
 
 use crate::runtime::{Runtime, Udp};
+use crate::socket::BoundSocket;
 
-/// Buffers that the system is asked for, so that a burst of video does not overflow them. It may give less.
-const SOCKET_BUFFER: usize = 2 << 20;
 /// How often one socket's troubles are told.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 /// Largest datagram with all its GRO companions.
@@ -28,38 +26,10 @@ pub(crate) struct MachineSocket<U> {
     next_complaint: Option<Instant>,
 }
 
-/// Binds a socket for `addr`. An unspecified IPv6 address takes IPv4 as well; where there is no IPv6 it becomes IPv4.
-pub(crate) fn bind(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
-    let open = |addr: SocketAddr| {
-        let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
-        if addr.is_ipv6() {
-            socket.set_only_v6(!addr.ip().is_unspecified())?;
-        }
-        socket.set_nonblocking(true)?;
-        socket.bind(&addr.into())?;
-        Ok(socket.into())
-    };
-    match open(addr) {
-        Err(_) if addr.is_ipv6() && addr.ip().is_unspecified() => {
-            open(SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), addr.port()))
-        }
-        result => result,
-    }
-}
-
 impl<U: Udp> MachineSocket<U> {
-    pub(crate) fn new<R: Runtime<Udp = U>>(runtime: &R, socket: std::net::UdpSocket) -> io::Result<Self> {
-        let reference = UdpSockRef::from(&socket);
-        let state = UdpSocketState::new(reference)?;
-        // Best effort: less than asked for works, only worse under load.
-        for result in [
-            state.set_recv_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER),
-            state.set_send_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER),
-        ] {
-            if let Err(e) = result {
-                tracing::debug!("the socket buffer stays as it is: {e}");
-            }
-        }
+    pub(crate) fn new<R: Runtime<Udp = U>>(runtime: &R, socket: BoundSocket) -> io::Result<Self> {
+        let socket = socket.into_std();
+        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         let local = socket.local_addr()?;
         let io = runtime.udp(socket)?;
         let batch = BATCH_SIZE.min(8);

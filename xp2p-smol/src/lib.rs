@@ -2,6 +2,13 @@
 //!
 //! Everything is in [`xp2p_driver`]; this crate fills in the runtime. Tasks run on smol's global executor.
 //! `examples/camera.rs` and `examples/viewer.rs` are programs to begin with.
+//!
+//! # Which crate to pick
+//!
+//! This one, unless the program runs on tokio already: it needs no runtime to be set up (its handles work under any
+//! `block_on`), and has fewer dependencies. `xp2p-tokio` has the same API for programs on tokio, as tasks of their own
+//! runtime. Both speak the same protocol, so a viewer on one watches a camera on the other; both pass the same conformance
+//! tests.
 
 use std::future::Future;
 use std::io;

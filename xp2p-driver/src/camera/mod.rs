@@ -25,6 +25,7 @@ use xp2p_proto::request::Quality;
 use crate::event_loop::Role;
 use crate::handle::{Gone, Handle};
 use crate::runtime::{Runtime, sleep};
+use crate::socket::BoundSocket;
 
 /// Most events that wait for the application; the oldest are dropped then.
 const MAX_EVENTS: usize = 1024;
@@ -103,6 +104,20 @@ impl CameraHandle {
         config: CameraConfig,
         app: Arc<dyn CameraApp>,
     ) -> io::Result<(Self, async_channel::Receiver<CameraEvent>)> {
+        Self::spawn_on(runtime, BoundSocket::bind(bind)?, config, app)
+    }
+
+    /// The same on a socket that is bound already: see [`BoundSocket`].
+    ///
+    /// # Errors
+    ///
+    /// The runtime cannot watch the socket, or the configuration is wrong.
+    pub fn spawn_on<R: Runtime>(
+        runtime: &R,
+        socket: BoundSocket,
+        config: CameraConfig,
+        app: Arc<dyn CameraApp>,
+    ) -> io::Result<(Self, async_channel::Receiver<CameraEvent>)> {
         let (sender, events) = async_channel::bounded(MAX_EVENTS);
         let (requests, wanted) = async_channel::unbounded();
         let names: Vec<(usize, Vec<(String, u16)>)> = config
@@ -112,7 +127,7 @@ impl CameraHandle {
             .filter(|(_, s)| s.addrs.is_empty())
             .map(|(i, s)| (i, s.advertised.iter().map(host_and_port).collect()))
             .collect();
-        let handle = Handle::spawn(runtime, &[bind], |_, now| {
+        let handle = Handle::spawn_on(runtime, vec![socket], |_, now| {
             let machine = Camera::new(config, now).map_err(io::Error::other)?;
             Ok((machine, CameraRole { events: sender, requests }))
         })?;

@@ -86,6 +86,21 @@ enum State<R> {
     Running(Box<Running<R>>),
 }
 
+/// An `init` under way.
+struct Attempt<'a, R> {
+    state: &'a Mutex<State<R>>,
+    number: u64,
+}
+
+impl<R> Drop for Attempt<'_, R> {
+    fn drop(&mut self) {
+        let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
+        if matches!(*state, State::Starting(number) if number == self.number) {
+            *state = State::Idle;
+        }
+    }
+}
+
 /// The module: one viewer, its local server for players, and services by id. Clones are the same one.
 #[derive(Clone)]
 pub struct P2pModule<R> {
@@ -173,6 +188,8 @@ impl<R: Runtime> P2pModule<R> {
             }
         }
         tracing::info!("init");
+        // Dropped while it waits, it must not keep others from trying.
+        let _attempt = Attempt { state: &self.state, number };
         let started = self.start(params).await;
         let unwanted = {
             let mut state = self.lock();

@@ -8,7 +8,7 @@ use async_channel::Receiver;
 use thiserror::Error;
 use xp2p_proto::viewer::{Resume, ServiceId, StreamKey, Viewer};
 
-use super::routes::DownloadEvent;
+use super::routes::{Claim, DownloadEvent};
 use super::{StartError, ViewerHandle};
 use crate::handle::Handle;
 use crate::runtime::Runtime;
@@ -20,6 +20,8 @@ pub struct DownloadHandle {
     pub(super) key: StreamKey,
     pub(super) handle: Handle<Viewer>,
     pub(super) events: Receiver<DownloadEvent>,
+    /// Stops it.
+    pub(super) _claim: Claim,
 }
 
 impl DownloadHandle {
@@ -39,13 +41,6 @@ impl DownloadHandle {
         let key = self.key;
         // Fails only when the viewer has been shut down; `next` tells.
         let _ = self.handle.notify(move |viewer, now| viewer.release(now, key, bytes)).await;
-    }
-}
-
-impl Drop for DownloadHandle {
-    fn drop(&mut self) {
-        let key = self.key;
-        self.handle.clone().downgrade().notify_soon(move |viewer, _| viewer.stop_stream(key));
     }
 }
 

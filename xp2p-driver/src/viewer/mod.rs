@@ -10,13 +10,13 @@ mod talk;
 pub use self::ask::{AskError, is_full};
 pub use self::download::{DownloadError, DownloadHandle, Fetched, Progress, partial_path};
 pub(crate) use self::opened::Opened;
-pub use self::routes::{DownloadEvent, ServiceEvent};
+pub use self::routes::{DownloadEvent, Open, ServiceEvent};
 pub use self::stat::{ServiceStat, StatStream, stat_json};
 pub use self::talk::{TalkError, TalkHandle};
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -28,10 +28,11 @@ use xp2p_proto::viewer::{
     MessageKey, Resume, ServiceConfig, ServiceId, StreamKey, StreamStats, Viewer, ViewerConfig, ViewerError,
 };
 
-use self::routes::{SharedRoutes, ViewerRole};
+use self::routes::{Claim, SharedRoutes, Started, ViewerRole};
 use crate::handle::{Gone, Handle};
 use crate::player::Hub;
 use crate::runtime::Runtime;
+use crate::socket::BoundSocket;
 
 /// Most events that wait for the application; the oldest are dropped then.
 const MAX_EVENTS: usize = 1024;
@@ -80,9 +81,18 @@ impl<R: Runtime> ViewerHandle<R> {
     ///
     /// The socket cannot be bound, or TLS refuses the key.
     pub fn spawn(runtime: &R, bind: SocketAddr, config: ViewerConfig) -> io::Result<Self> {
+        Self::spawn_on(runtime, BoundSocket::bind(bind)?, config)
+    }
+
+    /// The same on a socket that is bound already: see [`BoundSocket`].
+    ///
+    /// # Errors
+    ///
+    /// The runtime cannot watch the socket, or TLS refuses the key.
+    pub fn spawn_on(runtime: &R, socket: BoundSocket, config: ViewerConfig) -> io::Result<Self> {
         let routes = SharedRoutes::default();
         let role = ViewerRole { routes: routes.clone() };
-        let handle = Handle::spawn(runtime, &[bind], |_, _| {
+        let handle = Handle::spawn_on(runtime, vec![socket], |_, _| {
             Ok((Viewer::new(config).map_err(io::Error::other)?, role))
         })?;
         Ok(Self { runtime: runtime.clone(), handle, routes })
@@ -97,22 +107,50 @@ impl<R: Runtime> ViewerHandle<R> {
         &self.runtime
     }
 
-    /// Begins to connect to a camera. Commands may be sent and streams started at once.
+    /// What is open at present.
+    pub fn open(&self) -> Open {
+        self.routes.lock().open()
+    }
+
+    /// Begins to connect to a camera. Commands may be sent and streams started at once. Like all calls that start something:
+    /// when the future is dropped before it is ready, what it has started is stopped.
     ///
     /// # Errors
     ///
     /// [`StartError`].
     pub async fn connect(&self, info: Xp2pInfo) -> Result<Service, StartError> {
+        let (service, claim) = self.connect_claimed(info).await?;
+        claim.take();
+        Ok(service)
+    }
+
+    async fn connect_claimed(&self, info: Xp2pInfo) -> Result<(Service, Claim), StartError> {
         let servers = self.resolve(&info).await?;
         let (sender, events) = async_channel::bounded(MAX_EVENTS);
         let routes = self.routes.clone();
-        let started = self.handle.call(move |viewer, now| {
+        let start = move |viewer: &mut Viewer, now| {
             let id = viewer.start_service(now, ServiceConfig { info, servers })?;
             // In the machine's own task, so that nothing is lost between the start and the first event.
             routes.lock().events.insert(id, sender);
-            Ok::<_, ViewerError>(id)
+            Ok(id)
+        };
+        let (id, claim) = self.start(start, Started::Service).await?;
+        Ok((Service { id, events }, claim))
+    }
+
+    /// Runs `start` on the machine. What it has started is stopped if this is dropped before it is ready, and later until the
+    /// claim is taken.
+    async fn start<T: Copy + Send + 'static>(
+        &self,
+        start: impl FnOnce(&mut Viewer, Instant) -> Result<T, ViewerError> + Send + 'static,
+        what: impl FnOnce(T) -> Started + Send + 'static,
+    ) -> Result<(T, Claim), StartError> {
+        let (routes, handle) = (self.routes.clone(), self.handle.clone().downgrade());
+        let started = self.handle.call(move |viewer, now| {
+            let started = start(viewer, now)?;
+            Ok::<_, ViewerError>((started, Claim::new(what(started), &routes, &handle)))
         });
-        Ok(Service { id: started.await??, events })
+        Ok(started.await??)
     }
 
     /// Begins to connect to a camera and asks for a live stream at once. Tags go to the hub that is returned.
@@ -121,14 +159,11 @@ impl<R: Runtime> ViewerHandle<R> {
     ///
     /// [`StartError`].
     pub async fn watch(&self, info: Xp2pInfo, live: Live) -> Result<(Service, StreamKey, Hub), StartError> {
-        let service = self.connect(info).await?;
-        match self.start_live(service.id, live).await {
-            Ok((stream, hub)) => Ok((service, stream, hub)),
-            Err(e) => {
-                self.stop(service.id).await?;
-                Err(e)
-            }
-        }
+        // Without the stream the connection is for nothing: then it ends with the claim.
+        let (service, claim) = self.connect_claimed(info).await?;
+        let (stream, hub) = self.start_live(service.id, live).await?;
+        claim.take();
+        Ok((service, stream, hub))
     }
 
     /// Asks for a live stream on a connection that there is: another quality or channel beside the first, or instead
@@ -156,16 +191,18 @@ impl<R: Runtime> ViewerHandle<R> {
 
     async fn stream_into_hub(
         &self,
-        start: impl FnOnce(&mut Viewer, std::time::Instant) -> Result<StreamKey, ViewerError> + Send + 'static,
+        start: impl FnOnce(&mut Viewer, Instant) -> Result<StreamKey, ViewerError> + Send + 'static,
     ) -> Result<(StreamKey, Hub), StartError> {
         let hub = Hub::default();
         let (routes, stream_hub) = (self.routes.clone(), hub.clone());
-        let started = self.handle.call(move |viewer, now| {
+        let start = move |viewer: &mut Viewer, now| {
             let stream = start(viewer, now)?;
             routes.lock().hubs.insert(stream, stream_hub);
-            Ok::<_, ViewerError>(stream)
-        });
-        Ok((started.await??, hub))
+            Ok(stream)
+        };
+        let (stream, claim) = self.start(start, Started::Stream).await?;
+        claim.take();
+        Ok((stream, hub))
     }
 
     /// Sends a command and waits for its end, at most for `timeout` (`None`: 7.5 s).
@@ -205,12 +242,13 @@ impl<R: Runtime> ViewerHandle<R> {
         // The window of the download bounds it.
         let (sender, events) = async_channel::unbounded();
         let routes = self.routes.clone();
-        let started = self.handle.call(move |viewer, now| {
+        let start = move |viewer: &mut Viewer, now| {
             let stream = viewer.start_download(now, service, download, resume)?;
             routes.lock().downloads.insert(stream, sender);
-            Ok::<_, ViewerError>(stream)
-        });
-        Ok(DownloadHandle { key: started.await??, handle: self.handle.clone(), events })
+            Ok(stream)
+        };
+        let (key, claim) = self.start(start, Started::Stream).await?;
+        Ok(DownloadHandle { key, handle: self.handle.clone(), events, _claim: claim })
     }
 
     /// Begins to talk to a camera.
@@ -222,13 +260,13 @@ impl<R: Runtime> ViewerHandle<R> {
         // A handful of events at most.
         let (sender, events) = async_channel::unbounded();
         let routes = self.routes.clone();
-        let started = self.handle.call(move |viewer, now| {
+        let start = move |viewer: &mut Viewer, now| {
             let stream = viewer.start_voice(now, service, voice)?;
             routes.lock().talks.insert(stream, sender);
-            Ok::<_, ViewerError>(stream)
-        });
-        let key = started.await??;
-        Ok(TalkHandle { key, handle: self.handle.clone(), events, over: false.into() })
+            Ok(stream)
+        };
+        let (key, claim) = self.start(start, Started::Stream).await?;
+        Ok(TalkHandle { key, handle: self.handle.clone(), events, over: false.into(), claim })
     }
 
     /// Answers a message of a camera. Returns whether it still waited.
@@ -247,9 +285,13 @@ impl<R: Runtime> ViewerHandle<R> {
     ///
     /// [`Gone`].
     pub async fn stop_stream(&self, stream: StreamKey) -> Result<(), Gone> {
-        self.handle.call(move |viewer, _| viewer.stop_stream(stream)).await?;
-        self.routes.lock().forget_stream(stream);
-        Ok(())
+        let routes = self.routes.clone();
+        let stop = move |viewer: &mut Viewer, _| {
+            viewer.stop_stream(stream);
+            // Here, so that it is done even if nobody waits for it any more.
+            routes.lock().forget_stream(stream);
+        };
+        self.handle.call(stop).await
     }
 
     async fn resolve(&self, info: &Xp2pInfo) -> Result<Vec<SocketAddr>, StartError> {
@@ -277,9 +319,12 @@ impl<R: Runtime> ViewerHandle<R> {
     ///
     /// [`Gone`].
     pub async fn stop(&self, id: ServiceId) -> Result<(), Gone> {
-        self.handle.call(move |viewer, now| viewer.stop_service(now, id)).await?;
-        self.routes.lock().forget(id);
-        Ok(())
+        let routes = self.routes.clone();
+        let stop = move |viewer: &mut Viewer, now| {
+            viewer.stop_service(now, id);
+            routes.lock().forget(id);
+        };
+        self.handle.call(stop).await
     }
 
     /// Paths, bytes by path, and counters of a stream.

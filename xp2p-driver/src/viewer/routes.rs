@@ -15,6 +15,7 @@ use xp2p_proto::request::Headers;
 use xp2p_proto::viewer::{CommandKey, MessageKey, ServiceId, StreamKey, Viewer, ViewerEvent};
 
 use crate::event_loop::Role;
+use crate::handle::WeakHandle;
 use crate::player::Hub;
 
 /// News of a service. Media goes to the hubs, files and talk to their own handles.
@@ -133,6 +134,30 @@ pub(super) struct Routes {
     pub(super) talks: BTreeMap<StreamKey, Sender<TalkEvent>>,
     /// Status of a refusal, until the stream is closed for it.
     refused: BTreeMap<StreamKey, u16>,
+    /// What nobody wants any more, to be stopped in the next turn. Each was started before, which bounds them.
+    orphans: Vec<Started>,
+}
+
+/// Something that a viewer was asked to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Started {
+    Service(ServiceId),
+    Stream(StreamKey),
+}
+
+/// What is open in a viewer, as its handle sees it: all zero when everything that was started has ended or was stopped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Open {
+    /// Services.
+    pub services: usize,
+    /// Live streams and recordings.
+    pub streams: usize,
+    /// Commands without an answer.
+    pub commands: usize,
+    /// Downloads.
+    pub downloads: usize,
+    /// Talks.
+    pub talks: usize,
 }
 
 impl fmt::Debug for Routes {
@@ -151,7 +176,52 @@ impl SharedRoutes {
     }
 }
 
+/// Stops something unless it is taken: whoever asked for it may be gone before there is an answer, or leave later without
+/// a word.
+#[derive(Debug)]
+pub(super) struct Claim {
+    started: Option<Started>,
+    routes: SharedRoutes,
+    handle: WeakHandle<Viewer>,
+}
+
+impl Claim {
+    pub(super) fn new(started: Started, routes: &SharedRoutes, handle: &WeakHandle<Viewer>) -> Self {
+        Self { started: Some(started), routes: routes.clone(), handle: handle.clone() }
+    }
+
+    /// It has an owner now, or has ended.
+    pub(super) fn take(mut self) {
+        self.started = None;
+    }
+
+    pub(super) fn release(&mut self) {
+        self.started = None;
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(started) = self.started {
+            self.routes.lock().orphans.push(started);
+            // Only wakes the machine's task, which looks after each turn. If there is no room for this in its queue, it has
+            // enough to do to have a turn anyway.
+            self.handle.notify_soon(|_, _| {});
+        }
+    }
+}
+
 impl Routes {
+    pub(super) fn open(&self) -> Open {
+        Open {
+            services: self.events.len(),
+            streams: self.hubs.len(),
+            commands: self.commands.len(),
+            downloads: self.downloads.len(),
+            talks: self.talks.len(),
+        }
+    }
+
     /// A service is over or was stopped.
     pub(super) fn forget(&mut self, id: ServiceId) {
         self.events.remove(&id);
@@ -293,6 +363,22 @@ pub(super) struct ViewerRole {
 impl Role<Viewer> for ViewerRole {
     fn on_event(&mut self, _machine: &mut Viewer, _now: Instant, event: ViewerEvent) {
         self.routes.lock().handle(event);
+    }
+
+    fn on_turn(&mut self, machine: &mut Viewer, now: Instant) {
+        let mut routes = self.routes.lock();
+        for started in std::mem::take(&mut routes.orphans) {
+            match started {
+                Started::Service(id) => {
+                    machine.stop_service(now, id);
+                    routes.forget(id);
+                }
+                Started::Stream(stream) => {
+                    machine.stop_stream(stream);
+                    routes.forget_stream(stream);
+                }
+            }
+        }
     }
 
     fn shutdown(&mut self, machine: &mut Viewer, now: Instant) {

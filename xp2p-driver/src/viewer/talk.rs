@@ -7,7 +7,7 @@ use thiserror::Error;
 use xp2p_proto::flv::Tag;
 use xp2p_proto::viewer::{StreamKey, Viewer, ViewerError};
 
-use super::routes::TalkEvent;
+use super::routes::{Claim, TalkEvent};
 use crate::handle::{Gone, Handle};
 
 /// Why a talk has ended before everything was heard.
@@ -37,6 +37,8 @@ pub struct TalkHandle {
     pub(super) handle: Handle<Viewer>,
     pub(super) events: Receiver<TalkEvent>,
     pub(super) over: AtomicBool,
+    /// Breaks it off.
+    pub(super) claim: Claim,
 }
 
 impl TalkHandle {
@@ -119,9 +121,8 @@ impl TalkHandle {
 
 impl Drop for TalkHandle {
     fn drop(&mut self) {
-        if !self.over.load(Ordering::Relaxed) {
-            let key = self.key;
-            self.handle.clone().downgrade().notify_soon(move |viewer, _| viewer.stop_stream(key));
+        if self.over.load(Ordering::Relaxed) {
+            self.claim.release();
         }
     }
 }
