@@ -48,7 +48,7 @@ impl Runtime for Smol {
     }
 
     fn timer(&self) -> SmolTimer {
-        SmolTimer(async_io::Timer::never())
+        SmolTimer { timer: async_io::Timer::never(), due: false }
     }
 
     fn udp(&self, socket: UdpSocket) -> io::Result<SmolUdp> {
@@ -116,18 +116,27 @@ impl Udp for SmolUdp {
 
 /// A timer on smol.
 #[derive(Debug)]
-pub struct SmolTimer(async_io::Timer);
+pub struct SmolTimer {
+    timer: async_io::Timer,
+    /// It has fired; async-io tells that only once.
+    due: bool,
+}
 
 impl Timer for SmolTimer {
     fn reset(&mut self, at: Option<Instant>) {
+        self.due = false;
         match at {
-            Some(at) => self.0.set_at(at),
-            None => self.0 = async_io::Timer::never(),
+            Some(at) => self.timer.set_at(at),
+            None => self.timer = async_io::Timer::never(),
         }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.0).poll(cx).map(|_| ())
+        if !self.due {
+            ready!(Pin::new(&mut self.timer).poll(cx));
+            self.due = true;
+        }
+        Poll::Ready(())
     }
 }
 

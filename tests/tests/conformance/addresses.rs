@@ -56,6 +56,7 @@ pub(crate) async fn answers_come_from_the_address_that_was_asked<S: Runtime, C: 
         let server = home::server(place, socket, key.clone());
         for ip in [Some(FIRST), second(), sixth().filter(|_| dual)].into_iter().flatten() {
             let at = SocketAddr::new(ip, port);
+            println!("{at} of a server at {any}");
             stun(&place.viewer, at).await;
             // A whole camera and a viewer, who take packets from that address only.
             let bind = SocketAddr::new(any, 0);

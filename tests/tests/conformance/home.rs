@@ -20,9 +20,7 @@ use xp2p_proto::request::{Action, Command, Params, Quality, Status, Voice};
 use xp2p_proto::server::ServerConfig;
 use xp2p_proto::viewer::ViewerConfig;
 use xp2p_smol::driver::camera::{Answer, CameraApp, CameraHandle, VoiceSink};
-use xp2p_smol::driver::records::{
-    FileInfo, FileKind, FileReader, RecordReader, RecordsDir, Span, Storage,
-};
+use xp2p_smol::driver::records::{FileInfo, FileKind, FileReader, RecordReader, RecordsDir, Span, Storage};
 use xp2p_smol::driver::runtime::{Runtime, sleep};
 use xp2p_smol::driver::server::ServerHandle;
 use xp2p_smol::driver::socket::BoundSocket;
@@ -265,7 +263,7 @@ pub(crate) fn feed<R: Runtime>(runtime: &R, camera: &CameraHandle, config: Media
             }
         };
         // Nothing is ever sent.
-        or(show, async { drop(ended.recv().await) }).await;
+        or(show, async { assert!(ended.recv().await.is_err()) }).await;
     }));
     Feed(alive)
 }

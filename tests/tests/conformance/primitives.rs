@@ -37,14 +37,26 @@ pub(crate) async fn timers<S: Runtime, C: Runtime, V: Runtime>(place: &Place<S, 
         timer.reset(early);
         timer.reset(soon(3_600_000));
         other.reset(soon(80));
-        assert!(or(silent(&mut timer), async { fired(&mut other).await; true }).await);
+        assert!(
+            or(silent(&mut timer), async {
+                fired(&mut other).await;
+                true
+            })
+            .await
+        );
         timer.reset(early);
         fired(&mut timer).await;
         // Off: only the other one fires.
         timer.reset(soon(10));
         timer.reset(None);
         other.reset(soon(50));
-        assert!(or(silent(&mut timer), async { fired(&mut other).await; true }).await);
+        assert!(
+            or(silent(&mut timer), async {
+                fired(&mut other).await;
+                true
+            })
+            .await
+        );
     }
 
     /// False when it fires.
@@ -87,7 +99,8 @@ pub(crate) async fn blocking_work<S: Runtime, C: Runtime, V: Runtime>(place: &Pl
     let here = std::thread::current().id();
     // One waits for what the other does: they must not share a thread.
     let (tell, told) = async_channel::bounded(1);
-    let first = place.viewer.unblock(move || (told.recv_blocking().expect("told"), std::thread::current().id()));
+    let first =
+        place.viewer.unblock(move || (told.recv_blocking().expect("told"), std::thread::current().id()));
     let second = place.viewer.unblock(move || tell.send_blocking(7).expect("heard"));
     let ((number, there), ()) = zip(first, second).await;
     assert_eq!(number, 7);

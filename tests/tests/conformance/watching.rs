@@ -35,13 +35,8 @@ pub(crate) async fn live<S: Runtime, C: Runtime, V: Runtime>(place: &Place<S, C,
 pub(crate) async fn playback<S: Runtime, C: Runtime, V: Runtime>(place: &Place<S, C, V>) {
     let home = Home::new(place, "playback").await;
     let (viewer, service) = home.connected().await;
-    let wanted = Playback {
-        channel: 0,
-        start_time: RECORDED,
-        end_time: RECORDED + 10,
-        kind: None,
-        audio_only: false,
-    };
+    let wanted =
+        Playback { channel: 0, start_time: RECORDED, end_time: RECORDED + 10, kind: None, audio_only: false };
     let begun = place.viewer.now();
     let (_, hub) = viewer.start_playback(service.id, wanted).await.expect("a stream");
     let mut receiver = hub.subscribe_unchanged();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::asked::Asked;
 use super::config::{ServerConfig, ServerError};
 use super::doors::Door;
 use super::event::{ServerEvent, ServerStats};
@@ -46,6 +47,8 @@ pub struct Server {
     track_news: Vec<TrackNews>,
     stun: StunResponder,
     queue: VecDeque<Outgoing>,
+    /// Only where the main socket has several addresses.
+    asked: Option<Asked>,
     events: VecDeque<ServerEvent>,
     next_check: Option<Instant>,
     stats: ServerStats,
@@ -70,7 +73,10 @@ impl Server {
         link.max_uni_streams = 1;
         link.max_bidi_streams = 4;
         link.receive_window = 64 * 1024;
+        let clients = config.max_cameras.saturating_add(config.max_peers);
+        let most = clients.saturating_add(config.relay.max_flows).saturating_mul(2);
         Ok(Self {
+            asked: config.local.ip().is_unspecified().then(|| Asked::new(most)),
             link: Link::new(link).map_err(ServerError::Link)?,
             relay: Relay::new(config.relay, config.entropy.rng("relay"), now),
             registrations: Registrations::default(),
@@ -177,7 +183,12 @@ impl Server {
     fn send_frame(&mut self, remote: SocketAddr, frame: &Frame<'_>) {
         let mut data = Vec::with_capacity(64);
         frame.encode(&mut data);
-        self.enqueue(None, remote, BytesMut::from(&data[..]));
+        self.enqueue(self.asked_at(remote), remote, BytesMut::from(&data[..]));
+    }
+
+    /// Where to send from, so that `remote` gets it from the address that it knows.
+    fn asked_at(&self, remote: SocketAddr) -> Option<SocketAddr> {
+        self.asked.as_ref()?.at(remote)
     }
 
     fn handle_frame(&mut self, now: Instant, datagram: Datagram) {
@@ -194,7 +205,7 @@ impl Server {
                     OpenOutcome::Forward { to, flow, opened } => {
                         data.advance(OPEN_HEADER_LEN - FORWARD_HEADER_LEN);
                         data[..FORWARD_HEADER_LEN].copy_from_slice(&forward_header(flow));
-                        self.enqueue(None, to, data);
+                        self.enqueue(self.asked_at(to), to, data);
                         self.send_frame(source, &Frame::Opened { ticket, flow: opened, observed: source });
                     }
                     OpenOutcome::Opened { opened } => {
@@ -214,7 +225,7 @@ impl Server {
                 match self.relay.forward(now, source, flow, payload.len()) {
                     ForwardOutcome::Forward { to, flow } => {
                         data[..FORWARD_HEADER_LEN].copy_from_slice(&forward_header(flow));
-                        self.enqueue(None, to, data);
+                        self.enqueue(self.asked_at(to), to, data);
                     }
                     ForwardOutcome::SendCookie { cookie } => {
                         self.send_frame(source, &Frame::Cookie { flow, cookie })
@@ -284,6 +295,11 @@ impl Machine for Server {
 
     fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
         let Some(&first) = datagram.payload.first() else { return };
+        if let Some(asked) =
+            self.asked.as_mut().filter(|_| matches!(Kind::of(first), Kind::Quic | Kind::Frame))
+        {
+            asked.note(canonical(datagram.remote), datagram.local);
+        }
         match Kind::of(first) {
             Kind::Quic => {
                 self.link.handle_datagram(now, datagram);

@@ -4,6 +4,7 @@
 //! A [`Server`] is driven as [`Machine`](crate::machine::Machine) says. Nothing that it holds needs to survive a
 //! restart: cameras register again within seconds, and sessions that are direct do not notice.
 
+mod asked;
 mod config;
 mod cookie;
 mod doors;
