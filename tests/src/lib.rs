@@ -9,6 +9,7 @@ pub mod poisoner;
 pub mod probing;
 pub mod processes;
 pub mod sim;
+pub mod simrt;
 pub mod swarm;
 pub mod web;
 pub mod world;
