@@ -31,11 +31,16 @@ impl Udp for TokioUdp {
         metas: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         loop {
-            // First try, then wait: under load there is nearly always something. Where tokio knows that there is nothing
-            // this asks the system nothing; only waiting counts against the task's budget.
+            // First try, then wait: under load there is nearly always something, and tokio, which looks at its sockets only
+            // now and then while tasks are busy, does not know of it yet.
+            match state.recv(UdpSockRef::from(&self.0), bufs, metas) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready!(self.0.poll_recv_ready(cx))?,
+                result => return Poll::Ready(result),
+            }
+            // What tokio takes for readable may have been read above; this tells it so.
             let receive = || state.recv(UdpSockRef::from(&self.0), bufs, metas);
             match self.0.try_io(Interest::READABLE, receive) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready!(self.0.poll_recv_ready(cx))?,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
         }
@@ -48,9 +53,13 @@ impl Udp for TokioUdp {
         transmit: &Transmit<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
+            match state.try_send(UdpSockRef::from(&self.0), transmit) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready!(self.0.poll_send_ready(cx))?,
+                result => return Poll::Ready(result),
+            }
             let send = || state.try_send(UdpSockRef::from(&self.0), transmit);
             match self.0.try_io(Interest::WRITABLE, send) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready!(self.0.poll_send_ready(cx))?,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
         }
