@@ -211,7 +211,12 @@ fn main() {
     // Two providers of cryptography may be linked in; this is the one that everything of ours uses.
     rustls::crypto::ring::default_provider().install_default().expect("the first");
     let file = File { block: block(), size: argument("--mib", 1024) << 20 };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    // 0: everything on the thread of the program, as smol has everything on one by default.
+    let runtime = match usize::try_from(argument("--workers", 0)).expect("a small number") {
+        0 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        n => tokio::runtime::Builder::new_multi_thread().worker_threads(n).enable_all().build(),
+    };
+    let runtime = runtime.expect("a runtime");
     let tokio = Tokio::new(runtime.handle().clone());
     let rate = |time: Duration| file.size as f64 / 1e6 / time.as_secs_f64();
     let mut best = [0.0_f64; 3];
