@@ -26,16 +26,24 @@ fn target() -> PathBuf {
 const BUILD: [&str; 10] =
     ["build", "--quiet", "-p", "xp2p-cli", "-p", "xp2p-smol", "-p", "xp2p-proto", "--bins", "--examples"];
 
+/// The examples on tokio, by themselves: built together with the others, those would get a tokio with a runtime as well.
+const BUILD_TOKIO: [&str; 5] = ["build", "--quiet", "-p", "xp2p-tokio", "--examples"];
+
 /// Builds them once per test run with the profile of the tests, without their features. Returns where cargo puts them.
 fn build() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(run_build)
+    BUILT.get_or_init(|| run_build(&BUILD))
 }
 
-fn run_build() -> PathBuf {
+fn build_tokio() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| run_build(&BUILD_TOKIO))
+}
+
+fn run_build(args: &[&str]) -> PathBuf {
     let dir = target();
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.args(BUILD);
+    build.args(args);
     if dir.ends_with("release") {
         build.arg("--release");
     }
@@ -63,7 +71,8 @@ pub fn program() -> &'static Path {
 
 /// An example of one of the crates.
 pub fn example(name: &str) -> PathBuf {
-    build().join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+    let dir = if name.starts_with("tokio_") { build_tokio() } else { build() };
+    dir.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// A running program. It is killed when this is dropped.

@@ -9,6 +9,8 @@ use xp2p_tests::processes::{Process, TempDir, example};
 const CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/clip.flv");
 const CAMERA: &str = include_str!("../../xp2p-smol/examples/camera.rs");
 const VIEWER: &str = include_str!("../../xp2p-smol/examples/viewer.rs");
+const TOKIO_CAMERA: &str = include_str!("../../xp2p-tokio/examples/tokio_camera.rs");
+const TOKIO_VIEWER: &str = include_str!("../../xp2p-tokio/examples/tokio_viewer.rs");
 const PLAIN_LOOP: &str = include_str!("../../xp2p-proto/examples/plain_loop.rs");
 /// Long enough for a machine that is busy with other tests.
 const START: Duration = Duration::from_secs(30);
@@ -16,12 +18,12 @@ const START: Duration = Duration::from_secs(30);
 const SECONDS: &str = "3";
 
 /// A server, and the camera of the example with its xp2pInfo.
-fn home(name: &str) -> (TempDir, Process, Process, String) {
+fn home(name: &str, camera: &str) -> (TempDir, Process, Process, String) {
     let dir = TempDir::new(name);
     let path = dir.path();
     let mut server = Process::start("server", path, &["server", "--listen", "127.0.0.1:0", "--open"]);
     let spec = server.line(START);
-    let mut camera = start("camera", path, &[&spec, CLIP]);
+    let mut camera = start(camera, path, &[&spec, CLIP]);
     let info = camera.line(START);
     assert!(info.starts_with("XP2P"), "{info}");
     (dir, server, camera, info)
@@ -44,7 +46,7 @@ fn code_lines(source: &str) -> usize {
 
 #[test]
 fn the_viewer_records_the_camera_and_turns_it() {
-    let (dir, _server, mut camera, info) = home("examples-viewer");
+    let (dir, _server, mut camera, info) = home("examples-viewer", "camera");
     for degrees in [-10, -20] {
         let mut viewer = start("viewer", dir.path(), &[&info, "door.flv", SECONDS]);
         let lines = viewer.rest(START);
@@ -71,9 +73,24 @@ fn the_viewer_records_the_camera_and_turns_it() {
     camera.error_line(START, "ptz_left_press");
 }
 
+/// On tokio as on smol, and each with the other.
+#[test]
+fn the_examples_on_tokio_do_the_same() {
+    for (cameras, viewers) in [("tokio_camera", "tokio_viewer"), ("tokio_camera", "viewer")] {
+        let (dir, _server, mut camera, info) = home(&format!("examples-{cameras}-{viewers}"), cameras);
+        let mut viewer = start(viewers, dir.path(), &[&info, "door.flv", SECONDS]);
+        let lines = viewer.rest(START);
+        assert!(viewer.wait(START).success());
+        assert_eq!(lines[1], r#"answer: {"degrees":-10}"#);
+        let size = number(&lines, "recorded ", " bytes");
+        assert_eq!(std::fs::metadata(dir.path().join("door.flv")).expect("a recording").len(), size);
+        camera.error_line(START, "ptz_left_press");
+    }
+}
+
 #[test]
 fn the_plain_loop_gets_pictures_without_a_runtime() {
-    let (dir, _server, _camera, info) = home("examples-loop");
+    let (dir, _server, _camera, info) = home("examples-loop", "camera");
     let mut plain = start("plain_loop", dir.path(), &[&info, SECONDS]);
     let lines = plain.rest(START);
     assert!(plain.wait(START).success());
@@ -97,13 +114,25 @@ fn an_example_without_a_camera_fails_and_says_why() {
 fn the_examples_stay_short_and_say_how_to_run_them() {
     assert!(code_lines(CAMERA) <= 60, "camera.rs has {} lines of code", code_lines(CAMERA));
     assert!(code_lines(VIEWER) <= 40, "viewer.rs has {} lines of code", code_lines(VIEWER));
-    for (source, name) in [(CAMERA, "camera"), (VIEWER, "viewer"), (PLAIN_LOOP, "plain_loop")] {
+    assert!(code_lines(TOKIO_CAMERA) <= 62, "tokio_camera.rs has {} lines of code", code_lines(TOKIO_CAMERA));
+    assert!(code_lines(TOKIO_VIEWER) <= 42, "tokio_viewer.rs has {} lines of code", code_lines(TOKIO_VIEWER));
+    for (source, name) in [
+        (CAMERA, "camera"),
+        (VIEWER, "viewer"),
+        (TOKIO_CAMERA, "tokio_camera"),
+        (TOKIO_VIEWER, "tokio_viewer"),
+        (PLAIN_LOOP, "plain_loop"),
+    ] {
         assert!(source.starts_with("//! "), "{name}");
         assert!(source.contains(&format!("//! cargo run -p xp2p-{}", crate_of(name))), "{name}");
     }
 }
 
 fn crate_of(example: &str) -> String {
-    let package = if example == "plain_loop" { "proto" } else { "smol" };
+    let package = match example {
+        "plain_loop" => "proto",
+        "tokio_camera" | "tokio_viewer" => "tokio",
+        _ => "smol",
+    };
     format!("{package} --example {example} -- ")
 }
