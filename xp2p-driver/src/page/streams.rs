@@ -176,7 +176,7 @@ impl<R: Runtime> Streams<R> {
     }
 
     async fn try_start(&self, wanted: &Wanted) -> Result<Opened, Problem> {
-        let mut opened = self.viewer.open(self.service, wanted.request.clone()).await?;
+        let mut opened = self.viewer.open_stream(self.service, wanted.request.clone()).await?;
         let answered = futures_lite::future::or(opened.accepted(), async {
             sleep(self.viewer.runtime(), ANSWER).await;
             Err((None, "the camera does not answer; is it on, and its network up?".to_owned()))

@@ -34,7 +34,11 @@ impl Opened {
 
 impl<R: Runtime> ViewerHandle<R> {
     /// Asks for a live stream or a recording. Tags go to its hub.
-    pub(crate) async fn open(&self, service: ServiceId, request: Request) -> Result<Opened, StartError> {
+    pub(crate) async fn open_stream(
+        &self,
+        service: ServiceId,
+        request: Request,
+    ) -> Result<Opened, StartError> {
         let hub = Hub::default();
         // An answer and an end at most.
         let (sender, events) = async_channel::unbounded();
