@@ -40,6 +40,16 @@ fn build_tokio() -> &'static Path {
     BUILT.get_or_init(|| run_build(&BUILD_TOKIO))
 }
 
+/// The program on tokio, under another name: afterwards the usual one is back in its place. Not while other tests of the
+/// same file start the usual one.
+pub fn program_on_tokio() -> PathBuf {
+    let dir = run_build(&["build", "--quiet", "-p", "xp2p-cli", "--features", "tokio"]);
+    let name = |base: &str| dir.join(format!("{base}{}", std::env::consts::EXE_SUFFIX));
+    std::fs::copy(name("xp2p"), name("xp2p-on-tokio")).expect("a copy of the program");
+    build();
+    name("xp2p-on-tokio")
+}
+
 fn run_build(args: &[&str]) -> PathBuf {
     let dir = target();
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -93,6 +93,9 @@ pub(crate) struct Server {
     /// A second address of another IP of this machine, which lets `xp2p probe` tell how NATs filter.
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen_alt: Option<SocketAddr>,
+    /// Ask the system for socket buffers of this size. The default, 2048, holds a burst of video; less suits small machines.
+    #[arg(long, value_name = "KIB", value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
+    pub(crate) socket_buffer: Option<u32>,
     /// Where to serve health and metrics over HTTP. Loopback is best: there is no password.
     #[arg(long, value_name = "ADDR")]
     pub(crate) http: Option<SocketAddr>,
@@ -163,6 +166,9 @@ pub(crate) struct Camera {
     /// UDP address to use.
     #[arg(long, default_value = "[::]:0", value_name = "ADDR")]
     pub(crate) bind: SocketAddr,
+    /// Ask the system for socket buffers of this size. The default, 2048, holds a burst of video; less suits small machines.
+    #[arg(long, value_name = "KIB", value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
+    pub(crate) socket_buffer: Option<u32>,
     /// What the printed xp2pInfo allows: live, playback, command, voice, download, all.
     #[arg(long, default_value = "all", value_name = "RIGHTS")]
     pub(crate) rights: String,
@@ -396,6 +402,9 @@ pub(crate) struct View {
     /// Open the page in the browser.
     #[arg(long)]
     pub(crate) open: bool,
+    /// Ask the system for socket buffers of this size. The default, 2048, holds a burst of video; less suits small machines.
+    #[arg(long, value_name = "KIB", value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
+    pub(crate) socket_buffer: Option<u32>,
     /// How much delay to bear before pictures are skipped, in milliseconds.
     #[arg(long, default_value_t = 2000, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=10_000))]
     pub(crate) latency: u64,

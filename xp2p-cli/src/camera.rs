@@ -18,14 +18,14 @@ use xp2p_proto::keys::KeyFile;
 use xp2p_proto::link::Entropy;
 use xp2p_proto::register::AppKey;
 use xp2p_proto::request::Quality;
-use xp2p_smol::Smol;
 
 use crate::adapt::Adapter;
 use crate::args::Camera;
 use crate::hook::App;
+use crate::rt::rt;
 use crate::voice_out::VoiceOut;
 use crate::when::{self, usage};
-use crate::{keyfile, known, output, secret, share, stop};
+use crate::{keyfile, known, output, secret, share, socket, stop};
 
 /// How often the key file is looked at, for a revocation. Sessions end within 5 s of it.
 const REVOCATION_CHECK: Duration = Duration::from_secs(1);
@@ -213,7 +213,8 @@ pub(crate) async fn run(args: &Camera) -> Result<()> {
     let (news_sender, news) = async_channel::bounded(64);
     let app =
         App { storage, voice, program: args.on_command.clone(), news: news_sender, running: Arc::default() };
-    let (camera, events) = CameraHandle::spawn_with(&Smol, args.bind, config, Arc::new(app))?;
+    let (camera, events) =
+        CameraHandle::spawn_on(&rt(), socket::bind(args.bind, args.socket_buffer)?, config, Arc::new(app))?;
     set_serial(&camera, &key).await?;
     let messages = if args.messages { Some(lines()?) } else { None };
     let (mut source, mut troubles) = feed(&camera, &at_rate(&adapter), recording.clone())?;
@@ -241,7 +242,7 @@ pub(crate) async fn run(args: &Camera) -> Result<()> {
             ),
             futures_lite::future::or(
                 async {
-                    sleep(&Smol, REVOCATION_CHECK).await;
+                    sleep(&rt(), REVOCATION_CHECK).await;
                     News::CheckKey
                 },
                 async {

@@ -5,16 +5,16 @@ use xp2p_driver::transit::{media_url, meeting_place, servers_of};
 use xp2p_driver::viewer::ViewerHandle;
 use xp2p_proto::info::Xp2pInfo;
 use xp2p_proto::viewer::ServiceId;
-use xp2p_smol::Smol;
 
 use crate::args::{View, Watch};
+use crate::rt::Rt;
 use crate::when::usage;
 
 /// What `xp2p watch` does instead, at `domain`.
 pub(crate) async fn instead(
     args: &View,
     domain: &str,
-    viewer: &ViewerHandle<Smol>,
+    viewer: &ViewerHandle<Rt>,
     service: ServiceId,
     camera: &Xp2pInfo,
 ) -> Result<Watch> {

@@ -19,11 +19,11 @@ use xp2p_proto::link::Entropy;
 use xp2p_proto::request::Live;
 use xp2p_proto::server::ServerConfig;
 use xp2p_proto::viewer::StreamKey;
-use xp2p_smol::{Smol, ViewerHandle as SmolViewer};
 
 use crate::args::Demo;
 use crate::demo_camera::{self, DemoApp};
 use crate::output::Status;
+use crate::rt::{ViewerHandle as RtViewer, rt};
 use crate::{camera, keyfile, output, page, stop, view};
 
 /// Made by tests/fixtures/make-clip.sh.
@@ -42,7 +42,7 @@ enum News {
 }
 
 struct Watching {
-    viewer: SmolViewer,
+    viewer: RtViewer,
     service: Service,
     stream: StreamKey,
     hub: Hub,
@@ -68,7 +68,7 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
     // What stays on this machine costs nobody anything.
     config.relay.camera_rate = None;
     config.relay.flow_rate = None;
-    let (server, _server_events) = ServerHandle::spawn(&Smol, loopback(), None, config)?;
+    let (server, _server_events) = ServerHandle::spawn(&rt(), loopback(), None, config)?;
     say(
         &json!({"event": "server", "server": format!("{}#{server_key}", server.local_addr())}),
         &format!("server   {}", server.local_addr()),
@@ -89,7 +89,7 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
     config.talk = true;
     let records = demo_camera::Records::new()?;
     let (app, told) = DemoApp::new(&records)?;
-    let (camera, camera_events) = CameraHandle::spawn_with(&Smol, loopback(), config, app)?;
+    let (camera, camera_events) = CameraHandle::spawn_with(&rt(), loopback(), config, app)?;
     let source = match &args.input {
         Some(path) => SourceSpec::parse(&path.to_string_lossy()),
         None => SourceSpec::Memory(CLIP.into()),
@@ -104,7 +104,7 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
 
     let mut watching = Vec::new();
     for _ in 0..count {
-        let viewer = ViewerHandle::spawn(&Smol, loopback(), view::config(LATENCY)?)?;
+        let viewer = ViewerHandle::spawn(&rt(), loopback(), view::config(LATENCY)?)?;
         let (service, stream, hub) = viewer.watch(info.clone(), Live::default()).await?;
         watching.push(Watching { viewer, service, stream, hub });
     }
@@ -117,7 +117,7 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
     if let Some(web) = &web {
         web.attach(&mut player);
     }
-    let players = PlayerServer::bind(&Smol, player)?;
+    let players = PlayerServer::bind(&rt(), player)?;
     for (number, watching) in watching.iter().enumerate() {
         players.insert(&number.to_string(), watching.hub.clone());
     }
@@ -140,7 +140,7 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
         }
         let news = futures_lite::future::or(
             async {
-                sleep(&Smol, left).await;
+                sleep(&rt(), left).await;
                 News::Refresh
             },
             futures_lite::future::or(async { told.recv().await.map_or(News::Stop, News::Camera) }, async {
@@ -201,7 +201,7 @@ async fn wait_registered(events: &async_channel::Receiver<CameraEvent>) -> Resul
         }
     };
     let late = async {
-        sleep(&Smol, REGISTER).await;
+        sleep(&rt(), REGISTER).await;
         anyhow::bail!("the camera did not register within {} s", REGISTER.as_secs())
     };
     futures_lite::future::or(registered, late).await

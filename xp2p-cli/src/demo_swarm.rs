@@ -18,10 +18,10 @@ use xp2p_proto::info::ServerSpec;
 use xp2p_proto::keys::SecretKey;
 use xp2p_proto::link::Entropy;
 use xp2p_proto::server::ServerConfig;
-use xp2p_smol::{Smol, Watcher};
 
 use crate::args::Demo;
 use crate::output::Status;
+use crate::rt::{Watcher, rt};
 use crate::{demo, keyfile, output, page, stop};
 
 /// How many viewers there are if nobody says.
@@ -55,15 +55,15 @@ fn home(args: &Demo) -> Result<Home> {
     let key = secret.for_streams();
     let server_key = secret.public();
     let config = ServerConfig::new(secret, Entropy::from_os(keyfile::random()?), loopback());
-    let (server, _) = ServerHandle::spawn(&Smol, loopback(), None, config)?;
+    let (server, _) = ServerHandle::spawn(&rt(), loopback(), None, config)?;
     let spec = ServerSpec { addr: server.local_addr().into(), key: Some(server_key) };
-    let origin = OriginServer::bind(&Smol, OriginServerConfig::new(loopback()))?;
+    let origin = OriginServer::bind(&rt(), OriginServerConfig::new(loopback()))?;
     let source = match &args.input {
         Some(path) => SourceSpec::parse(&path.to_string_lossy()),
         None => SourceSpec::Memory(demo::CLIP.into()),
     };
     let config = PublishConfig { name: NAME.to_owned(), source, hosts: Vec::new(), key };
-    let published = publish(&Smol, &origin, &server, config)?;
+    let published = publish(&rt(), &origin, &server, config)?;
     let url = published.urls.first().cloned().context("the stream has no URL")?;
     Ok(Home { server, spec, _origin: origin, published, url })
 }
@@ -161,14 +161,14 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
             next_arrival += STAGGER;
             let mut config = WatchConfig::new(&home.url, Some(home.spec.clone()));
             config.bind = loopback();
-            let watcher = Watcher::spawn(&Smol, config)?;
+            let watcher = Watcher::spawn(&rt(), config)?;
             let id = watchers.len().to_string();
             if let Some(players) = &players {
                 players.insert(&id, watcher.hub().clone());
             } else if watchers.len() == SHOWN.min(count.saturating_sub(1)) {
                 let mut config = PlayerConfig::new(args.listen);
                 SwarmPage::new(&id, &watcher, Sharing::default()).attach(&mut config);
-                let players = players.insert(PlayerServer::bind(&Smol, config)?);
+                let players = players.insert(PlayerServer::bind(&rt(), config)?);
                 for (number, earlier) in watchers.iter().enumerate() {
                     players.insert(&number.to_string(), earlier.hub().clone());
                 }
@@ -188,7 +188,7 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
         let left = end.map_or(pause, |end| end.saturating_sub(elapsed).min(pause));
         let stopped = futures_lite::future::or(
             async {
-                sleep(&Smol, left).await;
+                sleep(&rt(), left).await;
                 false
             },
             async {
@@ -249,7 +249,7 @@ async fn close(watchers: Vec<Watcher>) {
     let (done, all_done) = async_channel::bounded::<()>(1);
     for watcher in watchers {
         let done = done.clone();
-        Smol.spawn(Box::pin(async move {
+        rt().spawn(Box::pin(async move {
             watcher.close().await;
             drop(done);
         }));

@@ -21,10 +21,12 @@ mod page;
 mod playback;
 mod probe;
 mod record;
+mod rt;
 mod secret;
 mod server;
 mod session;
 mod share;
+mod socket;
 mod stat;
 mod stop;
 mod talk;
@@ -36,7 +38,7 @@ mod when;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Parser as _;
 
 use self::args::{Cli, Command};
@@ -82,6 +84,7 @@ fn failure(command: &Command) -> u8 {
 /// Does it. Returns the exit code.
 fn run(command: &Command) -> Result<u8> {
     use futures_lite::future::block_on;
+    rt::start().context("cannot start the runtime")?;
     let arrived = match command {
         Command::Demo(args) if args.swarm => block_on(demo_swarm::run(args))?,
         Command::Demo(args) => block_on(demo::run(args))?,

@@ -16,9 +16,9 @@ use xp2p_driver::witness::{Witness, WitnessConfig, WitnessEvent};
 use xp2p_proto::keys::SecretKey;
 use xp2p_proto::server::ServerEvent;
 use xp2p_proto::swarm::StreamId;
-use xp2p_smol::Smol;
 
 use crate::output;
+use crate::rt::{Rt, rt};
 use crate::when::usage;
 
 /// Most news of all sources together that wait.
@@ -78,8 +78,8 @@ pub(crate) enum News {
 /// All streams of a server.
 pub(crate) struct Media {
     published: Vec<(String, Published)>,
-    witness: Option<Witness<Smol>>,
-    transit: Option<Transit<Smol>>,
+    witness: Option<Witness<Rt>>,
+    transit: Option<Transit<Rt>>,
     pub(crate) news: async_channel::Receiver<News>,
     /// Keeps `news` open while there is nothing that could send any.
     _sender: async_channel::Sender<News>,
@@ -109,7 +109,7 @@ impl Media {
                 key: key.clone(),
             };
             let one =
-                publish(&Smol, origin, server, config).with_context(|| format!("cannot publish {name}"))?;
+                publish(&rt(), origin, server, config).with_context(|| format!("cannot publish {name}"))?;
             let wrap = |name: &str, event| News::Source { name: name.to_owned(), event };
             forward(one.news.clone(), sender.clone(), name.to_owned(), wrap);
             published.push((name.to_owned(), one));
@@ -123,7 +123,7 @@ impl Media {
         if let Some(origin) = &origin {
             let config =
                 TransitConfig { hosts: args.media_names.clone(), ..TransitConfig::new(identity.clone()) };
-            let (running, events) = Transit::new(&Smol, origin, doors, server, config)?;
+            let (running, events) = Transit::new(&rt(), origin, doors, server, config)?;
             forward(events, sender.clone(), String::new(), |_, event| News::Transit(event));
             transit = Some(running);
         }
@@ -214,20 +214,20 @@ fn origin(args: &MediaArgs, doors: &Doors) -> Result<Option<OriginServer>> {
     let Some(listen) = args.media else { return Ok(None) };
     let mut config = OriginServerConfig::new(listen);
     config.max_publications = MAX_PUBLICATIONS;
-    config.authorize = Some(doors.authorize(&Smol));
+    config.authorize = Some(doors.authorize(&rt()));
     if let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) {
         let read =
             |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
         config.tls = Some(TlsIdentity::from_pem(&read(cert)?, &read(key)?)?);
     }
-    let origin = OriginServer::bind(&Smol, config).with_context(|| match args.tls_cert {
+    let origin = OriginServer::bind(&rt(), config).with_context(|| match args.tls_cert {
         None if !listen.ip().is_loopback() => "--media (see --tls-cert and --tls-key)",
         _ => "--media",
     })?;
     Ok(Some(origin))
 }
 
-type WitnessAndNews = (Witness<Smol>, async_channel::Receiver<WitnessEvent>);
+type WitnessAndNews = (Witness<Rt>, async_channel::Receiver<WitnessEvent>);
 
 fn witness(args: &MediaArgs, server: &ServerHandle, key: SecretKey) -> Result<Option<WitnessAndNews>> {
     if args.origin_allow.is_empty() {
@@ -250,7 +250,7 @@ fn witness(args: &MediaArgs, server: &ServerHandle, key: SecretKey) -> Result<Op
             config.queries.push((pattern, query.to_owned()));
         }
     }
-    Ok(Some(Witness::new(&Smol, server, config)))
+    Ok(Some(Witness::new(&rt(), server, config)))
 }
 
 /// Passes on what comes until nothing can come any more.
@@ -261,7 +261,7 @@ fn forward<T: Send + 'static>(
     wrap: impl Fn(&str, T) -> News + Send + 'static,
 ) {
     use xp2p_driver::runtime::Runtime as _;
-    Smol.spawn(Box::pin(async move {
+    rt().spawn(Box::pin(async move {
         while let Ok(event) = from.recv().await {
             if to.send(wrap(&name, event)).await.is_err() {
                 break;

@@ -11,11 +11,11 @@ use xp2p_proto::command::{BuiltIn, CommandOutcome, SeekTo};
 use xp2p_proto::flv::TagKind;
 use xp2p_proto::info::Feature;
 use xp2p_proto::request::{Playback as Request, Reason, Request as AnyRequest};
-use xp2p_smol::Smol;
 
 use crate::args::Playback;
 use crate::output::Status;
 use crate::record::record;
+use crate::rt::rt;
 use crate::session::Session;
 use crate::when::usage;
 use crate::{output, stat, stop, view, when};
@@ -45,7 +45,7 @@ pub(crate) async fn run(args: &Playback) -> Result<bool> {
     let told = StatStream { action: "playback", key: stream, hub: hub.clone() };
     let mut player = PlayerConfig::new(args.listen);
     player.stat = Some(stat::source(&session.viewer, "0", session.service.id, told));
-    let players = PlayerServer::bind(&Smol, player)?;
+    let players = PlayerServer::bind(&rt(), player)?;
     players.insert("0", hub.clone());
     let url = players.url("0", &format!("action=playback&channel={}", args.channel));
     let to_stdout = args.out.as_deref() == Some(Path::new("-"));
@@ -169,7 +169,7 @@ pub(crate) async fn run(args: &Playback) -> Result<bool> {
     session.close().await;
     // The hub is over, so this ends as soon as everything was counted.
     futures_lite::future::or(counting, async {
-        xp2p_driver::runtime::sleep(&Smol, Duration::from_secs(1)).await;
+        xp2p_driver::runtime::sleep(&rt(), Duration::from_secs(1)).await;
     })
     .await;
     if let Some(recording) = recording {
@@ -190,7 +190,7 @@ pub(crate) async fn run(args: &Playback) -> Result<bool> {
 async fn smol_task(task: impl Future<Output = ()> + Send + 'static) {
     let (done, ended) = async_channel::bounded::<()>(1);
     xp2p_driver::runtime::Runtime::spawn(
-        &Smol,
+        &rt(),
         Box::pin(async move {
             task.await;
             drop(done);

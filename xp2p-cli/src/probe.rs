@@ -5,17 +5,17 @@ use serde_json::json;
 use xp2p_driver::probe::probe;
 use xp2p_driver::runtime::Runtime as _;
 use xp2p_proto::info::{Host, ServerSpec};
-use xp2p_smol::Smol;
 
 use crate::args::Probe;
 use crate::output::{self, Status};
+use crate::rt::rt;
 
 pub(crate) async fn run(args: &Probe) -> Result<bool> {
     let spec: ServerSpec =
         args.server.parse().with_context(|| format!("`{}` is no HOST:PORT#KEY", args.server))?;
     let addr = match (spec.addr.socket_addr(), &spec.addr.host) {
         (Some(addr), _) => addr,
-        (None, Host::Name(name)) => Smol
+        (None, Host::Name(name)) => rt()
             .resolve(name.to_string(), spec.addr.port)
             .await
             .with_context(|| format!("cannot look up {name}"))?
@@ -26,7 +26,7 @@ pub(crate) async fn run(args: &Probe) -> Result<bool> {
     };
     let status = Status::new(!args.json);
     status.set("asking the server; this takes some seconds behind a strict NAT".to_owned());
-    let report = probe(&Smol, addr).await?;
+    let report = probe(&rt(), addr).await?;
     drop(status);
     if args.json {
         output::json(&json!({

@@ -11,11 +11,11 @@ use xp2p_proto::info::{HostPort, ServerSpec};
 use xp2p_proto::link::Entropy;
 use xp2p_proto::register::{Admission, AppKey, AppKeys};
 use xp2p_proto::server::{ServerConfig, ServerEvent, ServerStats};
-use xp2p_smol::Smol;
 
 use crate::args::Server;
 use crate::media::{self, Media};
-use crate::{keyfile, output, secret, stop};
+use crate::rt::rt;
+use crate::{keyfile, output, secret, socket, stop};
 
 /// What a server with these arguments admits.
 fn admission(args: &Server, keys: &AppKeys) -> Result<Admission> {
@@ -80,7 +80,11 @@ pub(crate) async fn run(args: &Server) -> Result<()> {
     config.relay.camera_rate = limit;
     config.relay.flow_rate = limit;
     let signals = stop::signals()?;
-    let (server, events) = ServerHandle::spawn(&Smol, args.listen, args.listen_alt, config)?;
+    let sockets = ServerHandle::bind(args.listen, args.listen_alt)?
+        .into_iter()
+        .map(|socket| socket::sized(socket, args.socket_buffer))
+        .collect::<Result<Vec<_>>>()?;
+    let (server, events) = ServerHandle::spawn_on(&rt(), sockets, config)?;
     let spec = spec(args, server.local_addr(), key)?;
     let streams = Arc::new(Media::start(&args.media, &server, &identity)?);
     if let Some(http) = args.http {
@@ -90,7 +94,7 @@ pub(crate) async fn run(args: &Server) -> Result<()> {
             let (handle, media, path) = (handle.clone(), media.clone(), path.to_owned());
             Box::pin(async move { page(&handle, &*media.upgrade()?, &path).await })
         });
-        let bound = status::serve(&Smol, http, pages)?;
+        let bound = status::serve(&rt(), http, pages)?;
         eprintln!("health and metrics on http://{bound}/health, /status and /metrics");
     }
     if args.json {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 use xp2p_driver::viewer::{Service, ViewerHandle};
 use xp2p_proto::info::{Feature, Xp2pInfo};
-use xp2p_smol::Smol;
 
+use crate::rt::{Rt, rt};
 use crate::view;
 
 /// Latency budget; nothing live is watched.
@@ -14,7 +14,7 @@ const LATENCY: Duration = Duration::from_secs(2);
 
 /// A camera that is being connected to.
 pub(crate) struct Session {
-    pub(crate) viewer: ViewerHandle<Smol>,
+    pub(crate) viewer: ViewerHandle<Rt>,
     pub(crate) service: Service,
 }
 
@@ -27,7 +27,7 @@ impl Session {
         if let Some(patience) = patience {
             config.patience = patience;
         }
-        let viewer = ViewerHandle::spawn(&Smol, "[::]:0".parse()?, config)?;
+        let viewer = ViewerHandle::spawn(&rt(), "[::]:0".parse()?, config)?;
         let service = viewer.connect(info).await?;
         Ok(Self { viewer, service })
     }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use xp2p_driver::player::StatSource;
 use xp2p_driver::viewer::{StatStream, ViewerHandle, stat_json};
 use xp2p_proto::viewer::ServiceId;
-use xp2p_smol::Smol;
+
+use crate::rt::Rt;
 
 /// Tells of a service that players know as `id`.
 pub(crate) fn source(
-    viewer: &ViewerHandle<Smol>,
+    viewer: &ViewerHandle<Rt>,
     id: &'static str,
     service: ServiceId,
     stream: StatStream,

@@ -12,10 +12,10 @@ use xp2p_proto::flv::{Demuxer, Item, Limits, Tag, TagKind};
 use xp2p_proto::info::Feature;
 use xp2p_proto::request::{CallType, Voice};
 use xp2p_proto::voice::{PcmFormat, PcmTagger, VoiceCodec, WavReader};
-use xp2p_smol::Smol;
 
 use crate::args::Talk;
 use crate::output::{self, Status};
+use crate::rt::rt;
 use crate::session::Session;
 use crate::stop;
 use crate::when::usage;
@@ -84,7 +84,7 @@ pub(crate) async fn run(args: &Talk) -> Result<()> {
         let due = started + Duration::from_millis(tag.timestamp.into());
         let wait = due.saturating_duration_since(Instant::now()).saturating_sub(LEAD);
         if !wait.is_zero() {
-            sleep(&Smol, wait).await;
+            sleep(&rt(), wait).await;
         }
         last = tag.timestamp;
         count += 1;

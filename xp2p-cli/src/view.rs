@@ -15,12 +15,12 @@ use xp2p_proto::keys::SecretKey;
 use xp2p_proto::link::{Entropy, PathKind};
 use xp2p_proto::request::{Live, Quality, Reason};
 use xp2p_proto::viewer::ViewerConfig;
-use xp2p_smol::Smol;
 
 use crate::args::View;
 use crate::output::Status;
 use crate::record::record;
-use crate::{crowd, info, keyfile, output, page, stat, stop, watch};
+use crate::rt::rt;
+use crate::{crowd, info, keyfile, output, page, socket, stat, stop, watch};
 
 /// How often the numbers are refreshed.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -84,7 +84,8 @@ pub(crate) async fn run(args: &View) -> Result<bool> {
     camera.version().require(Feature::Live).map_err(|e| anyhow::anyhow!("{e} ({})", e.code().number()))?;
     let quality: Quality = args.quality.parse()?;
     let signals = stop::signals()?;
-    let viewer = ViewerHandle::spawn(&Smol, "[::]:0".parse()?, config(Duration::from_millis(args.latency))?)?;
+    let socket = socket::bind("[::]:0".parse()?, args.socket_buffer)?;
+    let viewer = ViewerHandle::spawn_on(&rt(), socket, config(Duration::from_millis(args.latency))?)?;
     let mut player = PlayerConfig::new(args.listen);
     player.allow_origins = args.allow_origins.clone();
     let live = Live { channel: args.channel, quality, ..Live::default() };
@@ -102,7 +103,7 @@ pub(crate) async fn run(args: &View) -> Result<bool> {
     let about = CameraAbout::new("0", &camera, live, stream, hub.clone());
     let web = CameraPage::new(&viewer, service.id, about);
     web.attach(&mut player);
-    let players = PlayerServer::bind(&Smol, player)?;
+    let players = PlayerServer::bind(&rt(), player)?;
     players.insert("0", hub.clone());
     let url = players.url("0", &format!("action=live&channel={}&quality={quality}", args.channel));
     let to_stdout = args.out.as_deref() == Some(Path::new("-"));
@@ -143,7 +144,7 @@ pub(crate) async fn run(args: &View) -> Result<bool> {
             futures_lite::future::or(
                 futures_lite::future::or(
                     async {
-                        sleep(&Smol, REFRESH).await;
+                        sleep(&rt(), REFRESH).await;
                         News::Refresh
                     },
                     async {

@@ -13,11 +13,11 @@ use xp2p_driver::watch::{WatchConfig, WatchError, WatchEvent, WatchStats};
 use xp2p_proto::info::ServerSpec;
 use xp2p_proto::register::AppKey;
 use xp2p_proto::swarm::{OriginReason, StreamId, Trust};
-use xp2p_smol::{Smol, Watcher};
 
 use crate::args::Watch;
 use crate::output::Status;
 use crate::record::record;
+use crate::rt::{Watcher, rt};
 use crate::when::usage;
 use crate::{known, output, page, secret, stop, view};
 
@@ -92,7 +92,7 @@ pub(crate) async fn run(args: &Watch) -> Result<bool> {
 pub(crate) async fn run_until(args: &Watch, signals: &async_channel::Receiver<()>) -> Result<bool> {
     let config = config(args)?;
     let server = config.tracker.as_ref().map(|t| t.addr.to_string()).unwrap_or_default();
-    let watcher = Watcher::spawn(&Smol, config).map_err(|e| match e {
+    let watcher = Watcher::spawn(&rt(), config).map_err(|e| match e {
         WatchError::Url(_) | WatchError::Name(_) => usage(e.to_string()),
         other => other.into(),
     })?;
@@ -123,7 +123,7 @@ pub(crate) async fn run_until(args: &Watch, signals: &async_channel::Receiver<()
             futures_lite::future::or(
                 futures_lite::future::or(
                     async {
-                        sleep(&Smol, REFRESH).await;
+                        sleep(&rt(), REFRESH).await;
                         News::Refresh
                     },
                     async {
@@ -190,7 +190,7 @@ fn player(args: &Watch, watcher: &Watcher, teller: &Teller) -> Result<PlayerServ
     config.stat = Some(watcher.stat_source());
     let sharing = Sharing { upload: !args.no_peers, download: !args.no_peers };
     SwarmPage::new(ID, watcher, sharing).attach(&mut config);
-    let players = PlayerServer::bind(&Smol, config)?;
+    let players = PlayerServer::bind(&rt(), config)?;
     players.insert(ID, watcher.hub().clone());
     let url = players.stream_url(ID);
     if teller.to_stdout {

@@ -64,6 +64,15 @@ impl ServerHandle {
         alternative: Option<SocketAddr>,
         config: ServerConfig,
     ) -> io::Result<(Self, async_channel::Receiver<ServerEvent>)> {
+        Self::spawn_on(runtime, Self::bind(listen, alternative)?, config)
+    }
+
+    /// Binds what [`spawn`](Self::spawn) listens on: one socket, or four with an alternative address.
+    ///
+    /// # Errors
+    ///
+    /// A socket cannot be bound.
+    pub fn bind(listen: SocketAddr, alternative: Option<SocketAddr>) -> io::Result<Vec<BoundSocket>> {
         let mut addrs = vec![listen];
         if let Some(other) = alternative {
             check_alternative(listen, other)?;
@@ -74,24 +83,16 @@ impl ServerHandle {
                 SocketAddr::new(other.ip(), listen.port()),
             ]);
         }
-        let sockets = addrs.iter().map(|&addr| BoundSocket::bind(addr)).collect::<io::Result<Vec<_>>>()?;
-        Self::run(runtime, sockets, config)
+        addrs.iter().map(|&addr| BoundSocket::bind(addr)).collect()
     }
 
-    /// The same on a socket that is bound already, without a second one: see [`BoundSocket`].
+    /// The same on sockets that are bound already, the one of the public address first: see [`bind`](Self::bind) and
+    /// [`BoundSocket`].
     ///
     /// # Errors
     ///
-    /// The runtime cannot watch the socket, or TLS refuses the key.
+    /// The runtime cannot watch a socket, or TLS refuses the key.
     pub fn spawn_on<R: Runtime>(
-        runtime: &R,
-        socket: BoundSocket,
-        config: ServerConfig,
-    ) -> io::Result<(Self, async_channel::Receiver<ServerEvent>)> {
-        Self::run(runtime, vec![socket], config)
-    }
-
-    fn run<R: Runtime>(
         runtime: &R,
         sockets: Vec<BoundSocket>,
         mut config: ServerConfig,

@@ -277,7 +277,7 @@ pub(crate) fn server<S: Runtime, C, V>(
     let mut config = ServerConfig::new(secret, entropy(&place.server), local);
     config.relay.camera_rate = None;
     config.relay.flow_rate = None;
-    ServerHandle::spawn_on(&place.server, socket, config).expect("a server").0
+    ServerHandle::spawn_on(&place.server, vec![socket], config).expect("a server").0
 }
 
 /// A camera that reaches the server at `at`, registered.
