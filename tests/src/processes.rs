@@ -26,28 +26,37 @@ fn target() -> PathBuf {
 const BUILD: [&str; 10] =
     ["build", "--quiet", "-p", "xp2p-cli", "-p", "xp2p-smol", "-p", "xp2p-proto", "--bins", "--examples"];
 
-/// The examples on tokio, by themselves: built together with the others, those would get a tokio with a runtime as well.
-const BUILD_TOKIO: [&str; 5] = ["build", "--quiet", "-p", "xp2p-tokio", "--examples"];
+/// The program and the examples on tokio, by themselves: built together with the others, those would get a tokio with a
+/// runtime as well.
+const BUILD_TOKIO: [&str; 10] = [
+    "build",
+    "--quiet",
+    "-p",
+    "xp2p-tokio",
+    "-p",
+    "xp2p-cli",
+    "--features",
+    "xp2p-cli/tokio",
+    "--bins",
+    "--examples",
+];
 
 /// Builds them once per test run with the profile of the tests, without their features. Returns where cargo puts them.
 fn build() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| run_build(&BUILD))
+    BUILT.get_or_init(|| {
+        // Both programs have one name: the one on tokio first, which gets another.
+        let dir = run_build(&BUILD_TOKIO);
+        std::fs::copy(dir.join(exe("xp2p")), dir.join(exe(ON_TOKIO))).expect("a copy of the program");
+        run_build(&BUILD)
+    })
 }
 
-fn build_tokio() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| run_build(&BUILD_TOKIO))
-}
+/// What the program on tokio is called.
+const ON_TOKIO: &str = "xp2p-on-tokio";
 
-/// The program on tokio, under another name: afterwards the usual one is back in its place. Not while other tests of the
-/// same file start the usual one.
-pub fn program_on_tokio() -> PathBuf {
-    let dir = run_build(&["build", "--quiet", "-p", "xp2p-cli", "--features", "tokio"]);
-    let name = |base: &str| dir.join(format!("{base}{}", std::env::consts::EXE_SUFFIX));
-    std::fs::copy(name("xp2p"), name("xp2p-on-tokio")).expect("a copy of the program");
-    build();
-    name("xp2p-on-tokio")
+fn exe(name: &str) -> String {
+    format!("{name}{}", std::env::consts::EXE_SUFFIX)
 }
 
 fn run_build(args: &[&str]) -> PathBuf {
@@ -76,13 +85,17 @@ fn run_build(args: &[&str]) -> PathBuf {
 /// The program.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| build().join(format!("xp2p{}", std::env::consts::EXE_SUFFIX)))
+    PROGRAM.get_or_init(|| build().join(exe("xp2p")))
+}
+
+/// The program on tokio.
+pub fn program_on_tokio() -> PathBuf {
+    build().join(exe(ON_TOKIO))
 }
 
 /// An example of one of the crates.
 pub fn example(name: &str) -> PathBuf {
-    let dir = if name.starts_with("tokio_") { build_tokio() } else { build() };
-    dir.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+    build().join("examples").join(exe(name))
 }
 
 /// A running program. It is killed when this is dropped.
