@@ -71,7 +71,12 @@ fn document() -> String {
 }
 
 fn workspace() -> Names {
-    let crates = [("xp2p_proto", "xp2p-proto"), ("xp2p_driver", "xp2p-driver"), ("xp2p_smol", "xp2p-smol")];
+    let crates = [
+        ("xp2p_proto", "xp2p-proto"),
+        ("xp2p_driver", "xp2p-driver"),
+        ("xp2p_smol", "xp2p-smol"),
+        ("xp2p_tokio", "xp2p-tokio"),
+    ];
     Names::read(crates.map(|(name, dir)| (name, root().join(dir).join("src/lib.rs"))))
 }
 

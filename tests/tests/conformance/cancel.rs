@@ -167,20 +167,15 @@ pub(crate) async fn transfers<S: Runtime, C: Runtime, V: Runtime>(place: &Place<
     let home = Home::new(place, "cancel-transfers").await;
     let (viewer, service) = home.connected().await;
     let whole = &home.app.shelf.files["small"];
-    // Work that blocks runs on after its future was dropped, so each attempt has a place of its own: another one at once at
-    // the same place would share its file with what is left of the one before.
-    let attempt = std::cell::Cell::new(0);
-    let place_of = |n: usize| home.dir.path().join(format!("fetched-{n}"));
+    let path = home.dir.path().join("fetched");
     let one = Open { services: 1, ..Open::default() };
     for resume in [false, true] {
         let fetch = async || {
-            let path = place_of(attempt.get());
             let fetched = viewer.download_to(service.id, file("small"), &path, resume, |_| {}).await;
             fetched.expect("the file")
         };
         at_every_point("download_to", fetch, async |fetched| {
             // It is there whole, or not at all.
-            let path = place_of(attempt.replace(attempt.get() + 1));
             if fetched.is_some() {
                 assert!(std::fs::read(&path).expect("there") == **whole);
                 std::fs::remove_file(&path).expect("there");

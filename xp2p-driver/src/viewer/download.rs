@@ -3,16 +3,22 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_channel::Receiver;
 use thiserror::Error;
 use xp2p_proto::viewer::{Resume, ServiceId, StreamKey, Viewer};
 
 use super::routes::{Claim, DownloadEvent};
+use super::turn::Turn;
 use super::{StartError, ViewerHandle};
 use crate::handle::Handle;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, sleep};
 use xp2p_proto::request::Download;
+
+/// How often, and how many times, it is looked whether an attempt at the same file that was given up has come to its end.
+const LOOK: Duration = Duration::from_millis(20);
+const LOOKS: usize = 250;
 
 /// A download. Dropped before its end, it stops.
 #[derive(Debug)]
@@ -117,9 +123,21 @@ fn etag_path(path: &Path) -> PathBuf {
 }
 
 impl<R: Runtime> ViewerHandle<R> {
+    /// Waits for the turn to write a file.
+    async fn turn(&self, partial: &Path) -> io::Result<Turn> {
+        for _ in 0..LOOKS {
+            if let Some(turn) = self.turns.take(partial) {
+                return Ok(turn);
+            }
+            sleep(self.runtime(), LOOK).await;
+        }
+        Err(io::Error::new(io::ErrorKind::ResourceBusy, "another download is writing it"))
+    }
+
     /// Fetches a file into `path`. It is written beside it (`.part`) and renamed when it is whole and its digest is
     /// the camera's. With `resume`, what an earlier attempt has left is kept and only the rest is fetched; it survives
-    /// lost connections and restarts of the camera anyway.
+    /// lost connections and restarts of the camera anyway. One download at a time writes a file: another one at the same
+    /// `path` waits for at most 5 s and then is an error.
     ///
     /// # Errors
     ///
@@ -134,9 +152,13 @@ impl<R: Runtime> ViewerHandle<R> {
     ) -> Result<Fetched, DownloadError> {
         let partial = partial_path(path);
         let failed = |error| DownloadError::Write { path: partial.clone(), error };
+        let turn = self.turn(&partial).await.map_err(failed)?;
         let (mut file, start) = {
             let (partial, path) = (partial.clone(), path.to_owned());
-            self.runtime().unblock(move || begin(&partial, &path, resume)).await.map_err(failed)?
+            let begun = self.runtime().unblock(move || {
+                begin(&partial, &path, resume).map(|(file, start)| (Partial { file, turn }, start))
+            });
+            begun.await.map_err(failed)?
         };
         let resumed = start.received;
         let mut now = Progress { stored: resumed, size: None };
@@ -151,16 +173,18 @@ impl<R: Runtime> ViewerHandle<R> {
                     now.size = Some(now.stored.saturating_add(left));
                     progress(now);
                     let to = etag_path(path);
-                    let kept = move || match etag {
-                        Some(etag) => std::fs::write(to, etag),
-                        None => Ok(()),
+                    let kept = move || {
+                        let result = etag.map_or(Ok(()), |etag| std::fs::write(to, etag));
+                        (file, result)
                     };
-                    self.runtime().unblock(kept).await.map_err(failed)?;
+                    let (back, result) = self.runtime().unblock(kept).await;
+                    file = back;
+                    result.map_err(failed)?;
                 }
                 DownloadEvent::Data { data, .. } => {
                     let bytes = data.len();
                     let written = self.runtime().unblock(move || {
-                        let result = file.write_all(&data);
+                        let result = file.file.write_all(&data);
                         (file, result)
                     });
                     let (back, result) = written.await;
@@ -173,6 +197,8 @@ impl<R: Runtime> ViewerHandle<R> {
                 DownloadEvent::Done { size, digest } => {
                     let (from, to) = (partial.clone(), path.to_owned());
                     let finished = self.runtime().unblock(move || {
+                        // The turn ends with the last of it.
+                        let Partial { file, turn: _turn } = file;
                         // On the disk before it has its name: after a power cut it is whole or not there.
                         file.sync_all()?;
                         drop(file);
@@ -193,6 +219,13 @@ impl<R: Runtime> ViewerHandle<R> {
             }
         }
     }
+}
+
+/// A file on its way, and the right to write it.
+#[derive(Debug)]
+struct Partial {
+    file: File,
+    turn: Turn,
 }
 
 /// Opens the partial file, at its end if it is to be continued.

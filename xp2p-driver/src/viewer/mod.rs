@@ -6,6 +6,7 @@ mod opened;
 mod routes;
 mod stat;
 mod talk;
+mod turn;
 
 pub use self::ask::{AskError, is_full};
 pub use self::download::{DownloadError, DownloadHandle, Fetched, Progress, partial_path};
@@ -29,6 +30,7 @@ use xp2p_proto::viewer::{
 };
 
 use self::routes::{Claim, SharedRoutes, Started, ViewerRole};
+use self::turn::Turns;
 use crate::handle::{Gone, Handle};
 use crate::player::Hub;
 use crate::runtime::Runtime;
@@ -63,6 +65,7 @@ pub struct ViewerHandle<R> {
     runtime: R,
     handle: Handle<Viewer>,
     routes: SharedRoutes,
+    turns: Turns,
 }
 
 /// A service: one camera.
@@ -95,7 +98,7 @@ impl<R: Runtime> ViewerHandle<R> {
         let handle = Handle::spawn_on(runtime, vec![socket], |_, _| {
             Ok((Viewer::new(config).map_err(io::Error::other)?, role))
         })?;
-        Ok(Self { runtime: runtime.clone(), handle, routes })
+        Ok(Self { runtime: runtime.clone(), handle, routes, turns: Turns::default() })
     }
 
     /// The handle of the machine, for all that has no method here.
