@@ -20,9 +20,9 @@
 //! ```
 //! use xp2p_tokio::Tokio;
 //!
+//! # fn main() -> std::io::Result<()> {
 //! assert!(Tokio::current().is_err(), "no runtime here");
 //!
-//! # fn main() -> std::io::Result<()> {
 //! let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
 //! let inside = runtime.block_on(async { Tokio::current() });
 //! assert!(inside.is_ok());
