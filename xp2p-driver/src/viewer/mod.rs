@@ -29,7 +29,7 @@ use xp2p_proto::viewer::{
     MessageKey, Resume, ServiceConfig, ServiceId, StreamKey, StreamStats, Viewer, ViewerConfig, ViewerError,
 };
 
-use self::routes::{Claim, SharedRoutes, Started, ViewerRole};
+use self::routes::{Claim, SharedRoutes, Started, TalkEvent, ViewerRole};
 use self::turn::Turns;
 use crate::handle::{Gone, Handle};
 use crate::player::Hub;
@@ -176,7 +176,7 @@ impl<R: Runtime> ViewerHandle<R> {
     ///
     /// [`StartError`].
     pub async fn start_live(&self, service: ServiceId, live: Live) -> Result<(StreamKey, Hub), StartError> {
-        self.stream_into_hub(move |viewer, now| viewer.start_live(now, service, live)).await
+        self.stream_into_hub(move |viewer, now| viewer.start_live(now, service, live), None).await
     }
 
     /// Asks for a recording. Tags go to the hub, with timestamps in milliseconds after its start.
@@ -189,18 +189,22 @@ impl<R: Runtime> ViewerHandle<R> {
         service: ServiceId,
         playback: Playback,
     ) -> Result<(StreamKey, Hub), StartError> {
-        self.stream_into_hub(move |viewer, now| viewer.start_playback(now, service, playback)).await
+        self.stream_into_hub(move |viewer, now| viewer.start_playback(now, service, playback), None).await
     }
 
+    /// Starts a stream whose tags go to a hub, and what the camera says to it to `answers`.
     async fn stream_into_hub(
         &self,
         start: impl FnOnce(&mut Viewer, Instant) -> Result<StreamKey, ViewerError> + Send + 'static,
+        answers: Option<async_channel::Sender<TalkEvent>>,
     ) -> Result<(StreamKey, Hub), StartError> {
         let hub = Hub::default();
         let (routes, stream_hub) = (self.routes.clone(), hub.clone());
         let start = move |viewer: &mut Viewer, now| {
             let stream = start(viewer, now)?;
-            routes.lock().hubs.insert(stream, stream_hub);
+            let mut routes = routes.lock();
+            routes.hubs.insert(stream, stream_hub);
+            routes.talks.extend(answers.map(|answers| (stream, answers)));
             Ok(stream)
         };
         let (stream, claim) = self.start(start, Started::Stream).await?;

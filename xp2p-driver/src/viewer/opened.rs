@@ -2,7 +2,7 @@
 
 use async_channel::Receiver;
 use xp2p_proto::request::Request;
-use xp2p_proto::viewer::{ServiceId, StreamKey, ViewerError};
+use xp2p_proto::viewer::{ServiceId, StreamKey, Viewer, ViewerError};
 
 use super::routes::TalkEvent;
 use super::{StartError, ViewerHandle};
@@ -39,21 +39,14 @@ impl<R: Runtime> ViewerHandle<R> {
         service: ServiceId,
         request: Request,
     ) -> Result<Opened, StartError> {
-        let hub = Hub::default();
         // An answer and an end at most.
-        let (sender, events) = async_channel::unbounded();
-        let (routes, stream_hub) = (self.routes.clone(), hub.clone());
-        let started = self.handle.call(move |viewer, now| {
-            let key = match request {
-                Request::Live(live) => viewer.start_live(now, service, live)?,
-                Request::Playback(playback) => viewer.start_playback(now, service, playback)?,
-                _ => return Err(ViewerError::NoStream),
-            };
-            let mut routes = routes.lock();
-            routes.hubs.insert(key, stream_hub);
-            routes.talks.insert(key, sender);
-            Ok::<_, ViewerError>(key)
-        });
-        Ok(Opened { key: started.await??, hub, events })
+        let (answers, events) = async_channel::unbounded();
+        let start = move |viewer: &mut Viewer, now| match request {
+            Request::Live(live) => viewer.start_live(now, service, live),
+            Request::Playback(playback) => viewer.start_playback(now, service, playback),
+            _ => Err(ViewerError::NoStream),
+        };
+        let (key, hub) = self.stream_into_hub(start, Some(answers)).await?;
+        Ok(Opened { key, hub, events })
     }
 }
