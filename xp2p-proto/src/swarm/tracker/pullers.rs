@@ -43,6 +43,13 @@ struct Puller {
     until: Option<Ms>,
 }
 
+impl Puller {
+    /// Whether it answers and is not being replaced.
+    fn lasts(&self) -> bool {
+        self.until.is_none() && !self.suspected
+    }
+}
+
 /// The pullers.
 #[derive(Debug, Default)]
 pub(super) struct Pullers {
@@ -79,7 +86,7 @@ impl Pullers {
 
     /// Those that answer and are not being replaced.
     fn lasting(&self) -> usize {
-        self.list.iter().filter(|p| p.until.is_none() && !p.suspected).count()
+        self.list.iter().filter(|p| p.lasts()).count()
     }
 }
 
@@ -301,12 +308,11 @@ impl Tracker {
 
     /// Replaces the weakest puller if somebody is clearly better, or lets one go that is too many.
     fn review(&mut self) {
-        let lasting = |p: &&Puller| p.until.is_none() && !p.suspected;
         let weakest = self
             .pullers
             .list
             .iter()
-            .filter(lasting)
+            .filter(|p| p.lasts())
             .filter_map(|p| {
                 let record = self.roll.get(p.peer)?;
                 Some((
