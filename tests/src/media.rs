@@ -1,7 +1,24 @@
-//! A synthetic live source whose every tag can be checked at the other end.
+//! A synthetic live source whose every tag can be checked at the other end, and the tags of real files.
+
+use std::path::Path;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use xp2p_proto::flv::{Tag, TagKind};
+use xp2p_proto::flv::{Demuxer, Item, Limits, Tag, TagKind};
+
+/// All tags of an FLV file.
+pub fn tags_of(file: &Path) -> Vec<Tag> {
+    let mut demuxer = Demuxer::new(Limits::default());
+    let mut tags = Vec::new();
+    for piece in std::fs::read(file).expect("an FLV file").chunks(64 * 1024) {
+        demuxer.push(Bytes::copy_from_slice(piece)).expect("FLV");
+        while let Some(item) = demuxer.poll().expect("FLV") {
+            if let Item::Tag(tag) = item {
+                tags.push(tag);
+            }
+        }
+    }
+    tags
+}
 
 /// What the source makes.
 #[derive(Debug, Clone, Copy)]

@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 /// Where cargo puts what it builds with the profile of the tests.
 fn target() -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
@@ -160,6 +162,16 @@ impl Process {
             }
             Err(RecvTimeoutError::Timeout) => panic!("{} said nothing for {time:?}", self.name),
             Err(RecvTimeoutError::Disconnected) => panic!("{} has ended", self.name),
+        }
+    }
+
+    /// The next event of that name among the JSON lines of its standard output. Each line may take `time`.
+    pub fn event(&mut self, name: &str, time: Duration) -> Value {
+        loop {
+            let line: Value = serde_json::from_str(&self.line(time)).expect("JSON");
+            if line["event"] == name {
+                return line;
+            }
         }
     }
 

@@ -71,12 +71,7 @@ impl Shown {
 
 /// The next event of that name.
 fn event(demo: &mut Process, name: &str) -> Value {
-    loop {
-        let line: Value = serde_json::from_str(&demo.line(START)).expect("JSON");
-        if line["event"] == name {
-            return line;
-        }
-    }
+    demo.event(name, START)
 }
 
 #[test]

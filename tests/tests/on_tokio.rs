@@ -3,19 +3,9 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use serde_json::Value;
 use xp2p_tests::processes::{Process, TempDir, program, program_on_tokio};
 
 const START: Duration = Duration::from_secs(30);
-
-fn json(process: &mut Process, name: &str) -> Value {
-    loop {
-        let line: Value = serde_json::from_str(&process.line(START)).expect("JSON");
-        if line["event"] == name {
-            return line;
-        }
-    }
-}
 
 /// Server and camera run on the one, the viewer on the other, and the other way round.
 #[test]
@@ -30,7 +20,7 @@ fn programs_on_both_runtimes_watch_each_other() {
     for (theirs, ours) in [(tokio.as_path(), program()), (program(), tokio.as_path())] {
         let dir = TempDir::new("on-tokio");
         let mut demo = Process::start_program(theirs, "demo", dir.path(), &["demo", "--json"], Stdio::null());
-        let url = json(&mut demo, "url")["url"].as_str().expect("a URL").to_owned();
+        let url = demo.event("url", START)["url"].as_str().expect("a URL").to_owned();
         assert!(url.ends_with("quality=high"), "{url}");
         assert_eq!(threads(&demo).contains("tokio"), theirs == tokio, "{}", threads(&demo));
 

@@ -451,14 +451,8 @@ fn the_page_of_a_shared_stream_turns_the_switch() {
     let dir = TempDir::new("page-swarm");
     let args = ["demo", "--swarm", "--viewers", "3", "--seconds", "60", "--json"];
     let mut demo = Process::start("demo", dir.path(), &args);
-    let page = loop {
-        let line: serde_json::Value =
-            serde_json::from_str(&demo.line(Duration::from_secs(15))).expect("JSON");
-        if line["event"] == "page" {
-            break line["url"].as_str().expect("a URL").to_owned();
-        }
-    };
-    let place = Place::new(&page);
+    let page = demo.event("page", Duration::from_secs(15));
+    let place = Place::new(page["url"].as_str().expect("a URL"));
     assert!(place.get("").text().contains("app.js"));
     let end = Instant::now() + Duration::from_secs(20);
     loop {

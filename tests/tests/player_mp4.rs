@@ -12,9 +12,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use xp2p_smol::Smol;
 use xp2p_smol::driver::player::{Hub, PlayerConfig, PlayerServer};
-use xp2p_smol::proto::flv::{
-    Config, Demuxer, FrameLimits, FrameMuxer, Item, Limits, Tag, TagKind, VideoKind,
-};
+use xp2p_smol::proto::flv::{Config, FrameLimits, FrameMuxer, Tag, TagKind, VideoKind};
+use xp2p_tests::media::tags_of;
 use xp2p_tests::processes::TempDir;
 
 const CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/clip.flv");
@@ -52,18 +51,6 @@ fn ask_with(method: &str, url: &str, headers: &str) -> JoinHandle<Answer> {
 
 fn mp4_url(server: &PlayerServer, query: &str) -> String {
     server.mp4_url("cam", query)
-}
-
-fn read_tags(path: &Path) -> Vec<Tag> {
-    let mut demuxer = Demuxer::new(Limits::default());
-    demuxer.push(Bytes::from(std::fs::read(path).expect("the clip"))).expect("FLV");
-    let mut tags = Vec::new();
-    while let Some(item) = demuxer.poll().expect("FLV") {
-        if let Item::Tag(tag) = item {
-            tags.push(tag);
-        }
-    }
-    tags
 }
 
 /// The configuration of all tags, and those that are no configuration.
@@ -152,7 +139,7 @@ fn pictures(path: &Path) -> Vec<String> {
 
 /// Both forms of a stream, played at the same time: paths of FLV and MP4, the MP4's head.
 fn both(dir: &TempDir, clip: &Path) -> (PathBuf, PathBuf, String) {
-    both_of(dir, read_tags(clip))
+    both_of(dir, tags_of(clip))
 }
 
 fn both_of(dir: &TempDir, tags: Vec<Tag>) -> (PathBuf, PathBuf, String) {
@@ -266,7 +253,7 @@ fn a_microphone_that_is_switched_off_leaves_silence() {
         ["-c:v", "libx264", "-bf", "0", "-g", "25", "-c:a", "pcm_alaw", "-ar", "8000", "-ac", "1"];
     let clips = [PathBuf::from(CLIP), make(&dir, "two.flv", &stereo), make(&dir, "g711.flv", &telephone)];
     for clip in clips {
-        let mut tags = read_tags(&clip);
+        let mut tags = tags_of(&clip);
         tags.retain(|t| t.kind != TagKind::Audio || t.timestamp < 500);
         let (flv, mp4, _) = both_of(&dir, tags);
         let (a, b) = same_pictures(&flv, &mp4);
@@ -343,7 +330,7 @@ fn a_late_player_begins_with_a_keyframe_and_the_query_chooses_the_hub() {
     let (server, live, playback) = (server(), Hub::default(), Hub::default());
     server.insert("cam", live);
     server.insert_action("cam", "playback", playback.clone());
-    let (config, tags) = split(read_tags(Path::new(CLIP)));
+    let (config, tags) = split(tags_of(Path::new(CLIP)));
     playback.configure(&Arc::new(config));
     tags.iter().for_each(|tag| playback.push(tag));
     playback.end();
@@ -370,7 +357,7 @@ fn a_page_of_an_allowed_origin_sees_what_is_left_out() {
     let server = PlayerServer::bind(&Smol, config).unwrap();
     let hub = Hub::default();
     server.insert("cam", hub.clone());
-    let (config, tags) = split(read_tags(Path::new(CLIP)));
+    let (config, tags) = split(tags_of(Path::new(CLIP)));
     hub.configure(&Arc::new(Config { audio: None, ..config }));
     let speex = Tag { kind: TagKind::Audio, timestamp: 0, body: Bytes::from_static(&[0xb2, 1]) };
     tags.iter().find(|t| t.is_keyframe()).into_iter().chain([&speex]).for_each(|tag| hub.push(tag));

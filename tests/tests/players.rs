@@ -1,14 +1,15 @@
 //! Players as people have them, on the two forms in which `xp2p demo` serves its live stream.
 
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde_json::Value;
 use xp2p_smol::Smol;
 use xp2p_smol::driver::player::{Hub, PlayerConfig, PlayerServer};
-use xp2p_smol::proto::flv::{Config, Demuxer, Item, Limits, TagKind};
+use xp2p_smol::proto::flv::{Config, TagKind};
+use xp2p_tests::media::tags_of;
 use xp2p_tests::processes::{Process, TempDir};
 
 const START: Duration = Duration::from_secs(20);
@@ -43,12 +44,7 @@ fn seen(url: &str) -> (Vec<Value>, Vec<f64>) {
 fn probes_see_the_same_in_either_form() {
     let dir = TempDir::new("players");
     let mut demo = Process::start("demo", dir.path(), &["demo", "--json", "--seconds", "60"]);
-    let flv = loop {
-        let line: Value = serde_json::from_str(&demo.line(START)).expect("JSON");
-        if line["event"] == "url" {
-            break line["url"].as_str().expect("a URL").to_owned();
-        }
-    };
+    let flv = demo.event("url", START)["url"].as_str().expect("a URL").to_owned();
     let mp4 = flv.replace("ipc.flv", "live.mp4");
     assert_ne!(flv, mp4);
     let ((flv_streams, flv_times), (mp4_streams, mp4_times)) = (seen(&flv), seen(&mp4));
@@ -65,19 +61,11 @@ fn probes_see_the_same_in_either_form() {
 /// A stream that ends, because ffplay does not end before.
 #[test]
 fn ffplay_plays_either_form_to_its_end() {
-    let clip = include_bytes!("../fixtures/clip.flv");
-    let (mut demuxer, mut config, mut tags) =
-        (Demuxer::new(Limits::default()), Config::default(), Vec::new());
-    demuxer.push(Bytes::from_static(clip)).expect("FLV");
-    while let Some(item) = demuxer.poll().expect("FLV") {
-        if let Item::Tag(tag) = item {
-            config.update(&tag);
-            // Some seconds are enough: it takes its time.
-            if !tag.is_sequence_header() && tag.kind != TagKind::Script && tag.timestamp < 3_000 {
-                tags.push(tag);
-            }
-        }
-    }
+    let clip = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/clip.flv"));
+    let (mut config, mut tags) = (Config::default(), tags_of(clip));
+    tags.iter().for_each(|tag| _ = config.update(tag));
+    // Some seconds are enough: it takes its time.
+    tags.retain(|t| !t.is_sequence_header() && t.kind != TagKind::Script && t.timestamp < 3_000);
     let config_of_server = PlayerConfig::new((std::net::Ipv4Addr::LOCALHOST, 0).into());
     let (server, hub) = (PlayerServer::bind(&Smol, config_of_server).expect("a free port"), Hub::default());
     server.insert("cam", hub.clone());

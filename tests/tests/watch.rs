@@ -1,6 +1,5 @@
 //! Twelve `xp2p watch` processes on loopback share one stream, with ffprobe and ffmpeg as judges.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,12 +9,13 @@ use xp2p_smol::driver::origin::server::{Feed, OriginServer, OriginServerConfig, 
 use xp2p_smol::driver::server::ServerHandle;
 use xp2p_smol::driver::signing::{SigningConfig, StreamSigner};
 use xp2p_smol::driver::source::{Source, SourceEvent, SourceSpec};
-use xp2p_smol::proto::flv::{Demuxer, Item, Limits, Tag, TagKind};
+use xp2p_smol::proto::flv::{Tag, TagKind};
 use xp2p_smol::proto::info::ServerSpec;
 use xp2p_smol::proto::keys::SecretKey;
 use xp2p_smol::proto::link::Entropy;
 use xp2p_smol::proto::server::ServerConfig;
 use xp2p_smol::proto::swarm::{StreamId, Trust};
+use xp2p_tests::media::tags_of;
 use xp2p_tests::probing::{decode, streams};
 use xp2p_tests::processes::{Process, TempDir, program};
 
@@ -72,20 +72,6 @@ fn home() -> Home {
 /// Bodies of one track, configuration left out.
 fn bodies(tags: &[Tag], kind: TagKind) -> Vec<&[u8]> {
     tags.iter().filter(|t| t.kind == kind && !t.is_sequence_header()).map(|t| &t.body[..]).collect()
-}
-
-fn recorded(file: &Path) -> Vec<Tag> {
-    let mut demuxer = Demuxer::new(Limits::default());
-    let mut tags = Vec::new();
-    for piece in std::fs::read(file).expect("a recording").chunks(64 * 1024) {
-        demuxer.push(piece.to_vec().into()).expect("FLV");
-        while let Some(item) = demuxer.poll().expect("FLV") {
-            if let Item::Tag(tag) = item {
-                tags.push(tag);
-            }
-        }
-    }
-    tags
 }
 
 /// Of how many runs of `whole` `part` consists, nothing left out within a run. `None`: something was never published.
@@ -181,7 +167,7 @@ fn twelve_processes_share_a_stream_and_four_of_them_are_killed() {
         let file = dir.path().join(format!("{n}.flv"));
         assert_eq!(decode(&file), "", "watcher {n}");
         assert_eq!(streams(&file), "h264\naac\n", "watcher {n}");
-        let tags = recorded(&file);
+        let tags = tags_of(&file);
         for (kind, whole) in &whole {
             let part = bodies(&tags, *kind);
             assert!(part.len() as u64 > (SECONDS - 3) * 25, "watcher {n}: {} {kind:?} tags", part.len());

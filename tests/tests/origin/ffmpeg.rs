@@ -1,13 +1,15 @@
 //! ffmpeg as player of our server, and as origin of our client.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use bytes::Bytes;
 use xp2p_smol::Smol;
 use xp2p_smol::driver::origin::client::{Backoff, OriginError};
 use xp2p_smol::driver::origin::server::{Feed, OriginServer, OriginServerConfig};
-use xp2p_smol::proto::flv::{Demuxer, Item, Limits, Tag, TagKind};
+use xp2p_smol::proto::flv::{Tag, TagKind};
+use xp2p_tests::media::tags_of;
 
 use crate::support::{ANY_PORT, all, open, run, sleep, until};
 
@@ -17,19 +19,6 @@ const CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/clip.flv");
 fn bodies(tags: &[Tag], kind: TagKind) -> Vec<Bytes> {
     let own = tags.iter().filter(|t| t.kind == kind && !t.is_sequence_header() && t.body.len() > 5);
     own.map(|t| t.body.clone()).collect()
-}
-
-fn clip_tags() -> Vec<Tag> {
-    let file = std::fs::read(CLIP).expect("the clip");
-    let mut demuxer = Demuxer::new(Limits { max_buffered: file.len(), ..Limits::default() });
-    demuxer.push(file.into()).expect("it fits");
-    let mut tags = Vec::new();
-    while let Some(item) = demuxer.poll().expect("FLV") {
-        if let Item::Tag(tag) = item {
-            tags.push(tag);
-        }
-    }
-    tags
 }
 
 #[test]
@@ -53,7 +42,7 @@ fn ffprobe_plays_what_the_server_sends() {
         feed.close();
     });
     let seen = String::from_utf8(probe.wait_with_output().expect("it ends").stdout).expect("text");
-    let tags = clip_tags();
+    let tags = tags_of(Path::new(CLIP));
     for (codec, kind) in [("h264", TagKind::Video), ("aac", TagKind::Audio)] {
         let expected = format!("{codec},{}", bodies(&tags, kind).len());
         assert!(seen.lines().any(|line| line == expected), "{expected}: {seen}");
@@ -81,7 +70,7 @@ fn what_ffmpeg_serves_arrives_byte_for_byte() {
     });
     ffmpeg.kill().expect("it can be ended");
     ffmpeg.wait().expect("it ends");
-    let clip = clip_tags();
+    let clip = tags_of(Path::new(CLIP));
     for kind in [TagKind::Video, TagKind::Audio] {
         assert!(!bodies(&clip, kind).is_empty());
         assert_eq!(bodies(&tags, kind), bodies(&clip, kind));
