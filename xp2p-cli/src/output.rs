@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
+use xp2p_proto::request::printable;
 
 /// Prints a line on standard output at once. A reader that has gone away is no error of ours.
 pub(crate) fn line(text: &str) {
@@ -19,14 +20,14 @@ pub(crate) fn foreign(text: &str) {
     if std::io::stdout().is_terminal() { line(&shown(text)) } else { line(text) }
 }
 
-/// A text of a device, safe to show: control characters, except those that end lines and columns, are written out.
+/// A text of a device, safe to show: what is not [`printable`] is written out, except what ends lines and columns.
 pub(crate) fn shown(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() && !matches!(c, '\n' | '\t') {
-            shown.extend(c.escape_unicode());
-        } else {
+        if printable(c) || matches!(c, '\n' | '\t') {
             shown.push(c);
+        } else {
+            shown.extend(c.escape_unicode());
         }
     }
     shown

@@ -35,12 +35,8 @@ struct Coding {
 }
 
 fn coding(args: &Talk) -> Result<(Coding, CallType)> {
-    let codec = match args.codec.as_str() {
-        "pcm" => VoiceCodec::Pcm,
-        "alaw" => VoiceCodec::Alaw,
-        "mulaw" => VoiceCodec::Mulaw,
-        other => return Err(usage(format!("`{other}` is no codec; say pcm, alaw or mulaw"))),
-    };
+    let unknown = || usage(format!("`{}` is no codec; say pcm, alaw or mulaw", args.codec));
+    let codec = VoiceCodec::named(&args.codec).ok_or_else(unknown)?;
     let calltype = CallType::ALL.into_iter().find(|c| c.name() == args.calltype);
     let calltype = calltype.ok_or_else(|| usage("--calltype must be audio or video"))?;
     Ok((Coding { codec, rate: args.rate, video: calltype == CallType::Video }, calltype))

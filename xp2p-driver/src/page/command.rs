@@ -74,9 +74,9 @@ pub(super) fn told(outcome: &CommandOutcome) -> Value {
     let (status, data, errmsg) = match outcome {
         CommandOutcome::Success { data } => {
             // Devices of the C world end their text with a zero byte.
-            let text = String::from_utf8_lossy(data);
-            let text = text.trim_end_matches(['\0', '\n']);
-            (json!(200), serde_json::from_str(text).unwrap_or_else(|_| text.into()), Value::Null)
+            let text = || String::from_utf8_lossy(data).trim_end_matches(['\0', '\n']).into();
+            let json = outcome.json().and_then(Result::ok).map(|reply| reply.value().clone());
+            (json!(200), json.unwrap_or_else(text), Value::Null)
         }
         CommandOutcome::Failure { status, errmsg } => (json!(status), Value::Null, json!(errmsg)),
         CommandOutcome::Error { errmsg } => (Value::Null, Value::Null, json!(errmsg)),

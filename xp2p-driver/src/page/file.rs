@@ -10,7 +10,7 @@ use xp2p_proto::request::{Download, Params, Request};
 use xp2p_proto::viewer::{Resume, ServiceId};
 
 use super::answer::{Problem, answer, channel};
-use crate::player::PageBody;
+use crate::player::{PageBody, encode_id};
 use crate::runtime::Runtime;
 use crate::viewer::{DownloadEvent, DownloadHandle, ViewerHandle};
 
@@ -97,14 +97,7 @@ fn disposition(name: &str) -> HeaderValue {
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() || "-_. ()".contains(c) { c } else { '_' })
         .collect();
-    let mut encoded = String::with_capacity(last.len());
-    for byte in last.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
+    let encoded = encode_id(last);
     let text = format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}");
     // Letters, digits and a few signs only.
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("attachment"))

@@ -32,12 +32,9 @@ pub(super) struct Wanted {
 impl Wanted {
     pub(super) fn parse(body: &[u8]) -> Result<Self, Problem> {
         let map = object(body)?;
-        let codec = match map.get("codec").and_then(Value::as_str) {
-            None | Some("pcm") => VoiceCodec::Pcm,
-            Some("alaw") => VoiceCodec::Alaw,
-            Some("mulaw") => VoiceCodec::Mulaw,
-            Some(_) => return Err(Problem::parameter("codec is pcm, alaw or mulaw")),
-        };
+        let codec = map.get("codec").and_then(Value::as_str).unwrap_or(VoiceCodec::Pcm.name());
+        let codec =
+            VoiceCodec::named(codec).ok_or_else(|| Problem::parameter("codec is pcm, alaw or mulaw"))?;
         let wanted = map.get("rate").and_then(Value::as_u64).unwrap_or(8_000);
         // G.711 is telephone sound; of PCM the nearest that FLV knows and that is not above what was asked for.
         let rate = match codec {
@@ -109,11 +106,7 @@ impl Talks {
         inner.last += 1;
         let number = inner.last;
         inner.talk = Some(Talk { number, chunks, end });
-        let codec = match wanted.codec {
-            VoiceCodec::Pcm => "pcm",
-            VoiceCodec::Alaw => "alaw",
-            VoiceCodec::Mulaw => "mulaw",
-        };
+        let codec = wanted.codec.name();
         Ok(json!({ "talk": number, "rate": wanted.format.rate(), "codec": codec, "chunk_ms": 100 }))
     }
 

@@ -333,7 +333,7 @@ async fn get<R: Runtime>(
     wanted: Wanted<'_>,
 ) -> Response<PlayerBody> {
     let head = request.method() == Method::HEAD;
-    match wanted {
+    match &wanted {
         Wanted::Nothing | Wanted::Page { .. } => text(
             StatusCode::NOT_FOUND,
             "there is nothing here; open the whole address that xp2p has printed, with the random word in it\n",
@@ -356,27 +356,17 @@ async fn get<R: Runtime>(
                 None => text(StatusCode::BAD_REQUEST, "say upload=on|off, download=on|off, or both\n"),
             }
         }
-        Wanted::Flv { id } => {
-            let hub = match shared.open(&id, request.uri().query().unwrap_or_default(), head).await {
+        Wanted::Flv { id } | Wanted::Mp4 { id } => {
+            let hub = match shared.open(id, request.uri().query().unwrap_or_default(), head).await {
                 Ok(hub) => hub,
                 Err((status, words)) => return answer::words(status, PlayerBody::Text(Some(words.into()))),
             };
-            let body = if head {
-                PlayerBody::Text(None)
-            } else {
-                PlayerBody::Stream(Box::new(hub.subscribe()), Pull::begin(&id, &shared.news))
-            };
-            answer::flv(body)
-        }
-        Wanted::Mp4 { id } => {
-            let hub = match shared.open(&id, request.uri().query().unwrap_or_default(), head).await {
-                Ok(hub) => hub,
-                Err((status, words)) => return answer::words(status, PlayerBody::Text(Some(words.into()))),
-            };
-            if head {
-                live::head(runtime, &hub).await
-            } else {
-                live::get(&hub, Pull::begin(&id, &shared.news)).await
+            let pull = || Pull::begin(id, &shared.news);
+            match (&wanted, head) {
+                (Wanted::Mp4 { .. }, true) => live::head(runtime, &hub).await,
+                (Wanted::Mp4 { .. }, false) => live::get(&hub, pull()).await,
+                (_, true) => answer::flv(PlayerBody::Text(None)),
+                (_, false) => answer::flv(PlayerBody::Stream(Box::new(hub.subscribe()), pull())),
             }
         }
     }

@@ -26,3 +26,4 @@ pub use self::hub::{Hub, HubStats, MAX_QUEUE, Subscription};
 pub(crate) use self::intake::Intake;
 pub(crate) use self::io::{HyperIo, HyperTimer};
 pub use self::page::{MAX_PAGE_BODY, OpenStream, PageBody, PageRequest, PageSource};
+pub(crate) use self::path::encode_id;

@@ -48,7 +48,7 @@ pub(super) fn wanted<'a>(path: &'a str, token: &str) -> Wanted<'a> {
 }
 
 /// An id as one segment of a path (RFC 3986, section 2.1): those of the plug-ins are often `PRODUCT/DEVICE`.
-pub(super) fn encode_id(id: &str) -> String {
+pub(crate) fn encode_id(id: &str) -> String {
     let mut text = String::with_capacity(id.len());
     for byte in id.bytes() {
         match byte {

@@ -48,8 +48,9 @@ pub use audio::{AudioCodec, AudioHead, AudioPacket};
 pub use demux::{Demuxer, FlvError, Item, Limits, MAX_DATA_OFFSET};
 pub use ex::{HeadError, MAX_MODEX, TrackId};
 pub use frames::{
-    Frame, FrameError, FrameKind, FrameLimits, FrameMuxer, G711Law, MAX_AUDIO_CONFIG, MAX_AUDIO_FRAME,
-    MAX_NALS, MAX_PARAMETER_SET, MAX_SETS, MAX_VIDEO_FRAME, SetKind, VideoKind, picture_size,
+    AAC_RATES, Frame, FrameError, FrameKind, FrameLimits, FrameMuxer, G711Law, MAX_AUDIO_CONFIG,
+    MAX_AUDIO_FRAME, MAX_NALS, MAX_PARAMETER_SET, MAX_SETS, MAX_VIDEO_FRAME, SetKind, VideoKind,
+    picture_size,
 };
 pub use gop::{Config, GopCache, GopLimits};
 pub use mux::Muxer;

@@ -19,6 +19,7 @@ pub use self::message::{MESSAGE_PATH, message_head, message_text};
 pub use self::params::{MAX_PARAM_NAME, Params, ParamsError};
 pub use self::reader::HeadReader;
 pub use self::status::Status;
+pub use self::text::printable;
 pub use self::typed::{
     Action, CallType, Command, Download, Live, MIN_PLAYBACK, Playback, Quality, QualityError, Request,
     RequestError, Voice,

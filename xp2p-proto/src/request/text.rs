@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 /// Whether `c` can be shown: no control character (terminal escapes begin with one), and none of those that hide or
 /// reorder the text around them.
-pub(super) fn printable(c: char) -> bool {
+pub fn printable(c: char) -> bool {
     !c.is_control()
         && !matches!(c,
             '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'

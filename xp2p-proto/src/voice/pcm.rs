@@ -29,6 +29,23 @@ pub enum VoiceCodec {
 }
 
 impl VoiceCodec {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Pcm, Self::Alaw, Self::Mulaw];
+
+    /// The word for it in commands and on the page: `pcm`, `alaw` or `mulaw`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pcm => "pcm",
+            Self::Alaw => "alaw",
+            Self::Mulaw => "mulaw",
+        }
+    }
+
+    /// The one that has this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|codec| codec.name() == name)
+    }
+
     /// Bytes of one coded sample.
     pub const fn sample_bytes(self) -> usize {
         match self {

@@ -3,13 +3,10 @@
 use bytes::Bytes;
 use mp4_atom::esds::{DecoderConfig, DecoderSpecific, EsDescriptor, SLConfig};
 use mp4_atom::{Codec, Decode as _, Esds, Mp4a};
-use xp2p_proto::flv::MAX_AUDIO_CONFIG;
+use xp2p_proto::flv::{AAC_RATES, MAX_AUDIO_CONFIG};
 
 use super::audio::sound;
 
-/// Samples per second by their index (table 1.18).
-const RATES: [u32; 13] =
-    [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
 /// An index that says that the rate itself follows, in 24 bits.
 const EXPLICIT: u8 = 15;
 /// AAC LC, and with SBR and PS: what browsers play.
@@ -48,7 +45,7 @@ impl Aac {
         // Five bits of type, four of index, then 24 of rate if the index says so.
         let rate = match specific.freq_index {
             EXPLICIT => bits(config, 9, 24)?,
-            index => *RATES.get(usize::from(index))?,
+            index => *AAC_RATES.get(usize::from(index))?,
         };
         if !(1_000..=192_000).contains(&rate) {
             return None;

@@ -10,8 +10,8 @@ pub(super) const FRAME_SAMPLES: u64 = 1024;
 const HEADER: usize = 7;
 const CRC: usize = 2;
 
-/// Samples per second by their index (table 1.18).
-const RATES: [u32; 13] =
+/// Samples per second of AAC by their index (ISO/IEC 14496-3, table 1.18).
+pub const AAC_RATES: [u32; 13] =
     [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
 
 /// Whether data begins as ADTS does. A raw frame does not: it would begin with the element that ends a frame.
@@ -68,7 +68,7 @@ fn one(rest: &[u8], offset: usize) -> Result<(AdtsFrame<'_>, usize), FrameError>
     let header = if b1 & 1 == 1 { HEADER } else { HEADER + CRC };
     let object_type = (b2 >> 6) + 1;
     let rate_index = b2 >> 2 & 0x0f;
-    let &rate = RATES.get(usize::from(rate_index)).ok_or_else(|| bad("sampling_frequency_index"))?;
+    let &rate = AAC_RATES.get(usize::from(rate_index)).ok_or_else(|| bad("sampling_frequency_index"))?;
     let channels = (b2 & 1) << 2 | b3 >> 6;
     if channels == 0 {
         return Err(bad("channel_configuration"));

@@ -16,7 +16,7 @@ mod video;
 
 use bytes::Bytes;
 
-pub use self::aac::MAX_AUDIO_CONFIG;
+pub use self::aac::{AAC_RATES, MAX_AUDIO_CONFIG};
 pub use self::bits::MAX_PARAMETER_SET;
 pub use self::error::FrameError;
 pub use self::sets::{MAX_SETS, SetKind};
