@@ -72,7 +72,7 @@ pub enum Misdeed {
 /// What a member says about itself when it joins and every 4 s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// How many children it can feed in all.
+    /// How many children it can feed in all, or could if it did not read the origin for others: members are compared by it.
     pub slots: u8,
     /// How many more it would take in each substream.
     pub spare: [u8; LANES],

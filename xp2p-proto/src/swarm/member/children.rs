@@ -22,11 +22,25 @@ impl<P: Payload> Member<P> {
         if !self.config.share {
             return 0;
         }
+        self.slots_at(if self.origin.is_permanent() { PULLER_SLOT_SHARE } else { SLOT_SHARE })
+    }
+
+    /// How many children a part of the uplink feeds.
+    fn slots_at(&self, share: f64) -> i32 {
         let each = self.rate * OVERHEAD / LANES as f64;
-        let share = if self.origin.is_permanent() { PULLER_SLOT_SHARE } else { SLOT_SHARE };
         let slots = self.uplink.usable() as f64 * share / each.max(1.0);
         // Rounded: at two or three children, always rounding down would waste a fifth of all uplinks.
         ((slots + 0.5) as i32).clamp(0, MAX_SLOTS)
+    }
+
+    /// What the tracker compares members by: what the uplink would feed if this member did not read the origin for others. Those who do
+    /// take fewer children; told as they are, they would be replaced by others that are no stronger.
+    pub(super) fn comparable_slots(&self) -> i32 {
+        if !self.config.share {
+            return 0;
+        }
+        let ordinary = self.slots_at(SLOT_SHARE);
+        if self.origin.is_permanent() { ordinary } else { self.slots.min(ordinary) }
     }
 
     pub(super) fn handle_subscribe(&mut self, from: PeerId, k: u8, first: PieceNo, value: u8) {

@@ -549,7 +549,7 @@ impl<P: Payload> Member<P> {
         let status = self.status();
         let lag = self.lanes.iter().map(|l| l.lag).fold(0.0, f32::max);
         self.tell_tracker(ToTracker::Report(Report {
-            slots: self.slots.clamp(0, 255) as u8,
+            slots: self.comparable_slots().clamp(0, 255) as u8,
             spare: status.lanes.map(|l| l.spare),
             depth: status.lanes.map(|l| l.depth),
             origin_fed: status.origin_fed,

@@ -566,3 +566,24 @@ fn a_parent_without_a_source_is_given_time_and_is_then_replaced() {
     bench.sleep(100);
     assert!(asked(&mut bench));
 }
+
+/// The tracker compared pullers, which take few children, with others by what they take, and replaced good pullers by others that
+/// were no stronger.
+#[test]
+fn a_puller_tells_what_its_uplink_would_feed() {
+    let mut bench = Bench::usual();
+    let reported = |bench: &mut Bench| {
+        bench.sleep(9_000);
+        let reports = bench.actions().into_iter().filter_map(|a| match a {
+            Action::Tracker(ToTracker::Report(report)) => Some(report.slots),
+            _ => None,
+        });
+        reports.last().expect("a report every 4 s")
+    };
+    bench.announce(0..20);
+    let before = reported(&mut bench);
+    bench.member.handle_tracker(bench.now, FromTracker::Elect);
+    assert_eq!(reported(&mut bench), before);
+    bench.member.set_sharing(bench.now, false);
+    assert_eq!(reported(&mut bench), 0);
+}

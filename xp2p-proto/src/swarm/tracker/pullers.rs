@@ -3,9 +3,9 @@
 use super::roll::Record;
 use super::{Ms, Tracker};
 use crate::swarm::constants::{
-    HANDOVER_MS, MAX_RTT_MS, PING_INTERVAL_MS, PING_TIMEOUT_MS, PING_TIMEOUT_REPORTED_MS, PULLER_AGE_MS,
-    PULLER_DEAD_MS, PULLER_GAIN, QUORUM_FROM, SEVERAL_REPORTERS, THREE_PULLERS_FROM, TWO_PULLERS_FROM,
-    UNKNOWN_RTT_MS,
+    HANDOVER_MS, LANES, MAX_RTT_MS, PING_INTERVAL_MS, PING_TIMEOUT_MS, PING_TIMEOUT_REPORTED_MS,
+    PULLER_AGE_MS, PULLER_DEAD_MS, PULLER_GAIN, QUORUM_FROM, SEVERAL_REPORTERS, THREE_PULLERS_FROM,
+    TWO_PULLERS_FROM, UNKNOWN_RTT_MS,
 };
 use crate::swarm::{FromTracker, NatClass, PeerId, Trust};
 
@@ -13,6 +13,9 @@ use crate::swarm::{FromTracker, NatClass, PeerId, Trust};
 const SAME_REGION: i64 = 20;
 /// What a member that reads the origin already is worth more.
 const READS_ALREADY: i64 = 10;
+/// What a member costs that could not even pass on the stream once: whoever has no uplink reads the origin more often than others,
+/// and near it, but is no root of a tree.
+const WEAK: i64 = 60;
 /// Age counts up to this, in ms.
 const FULL_AGE_MS: i64 = 30_000;
 /// What each substream is worth that a member gets from a puller directly.
@@ -103,7 +106,8 @@ impl Tracker {
         }
     }
 
-    fn score(&self, record: &Record) -> i64 {
+    /// What a member is worth as a root of trees.
+    fn strength(&self, record: &Record) -> i64 {
         let nat = match record.nat {
             NatClass::Public => 25,
             NatClass::Cone => 20,
@@ -111,10 +115,16 @@ impl Tracker {
             NatClass::Symmetric => -60,
         };
         let age = (self.now - record.joined).min(FULL_AGE_MS) / 2_000;
+        let weak = if usize::from(record.slots) < LANES { WEAK } else { 0 };
+        i64::from(record.slots.min(90)) + nat + age - weak - record.rtt / 20
+    }
+
+    /// The same for one that is to become one at once.
+    fn score(&self, record: &Record) -> i64 {
         let reads = if record.origin_open { READS_ALREADY } else { 0 };
         // Who is fed by a puller directly has the trees below it in place.
         let top = record.depth.iter().filter(|d| **d <= 1).count() as i64 * TOP_LANE;
-        i64::from(record.slots.min(90)) + nat + age + reads + top - record.rtt / 20
+        self.strength(record) + reads + top
     }
 
     /// The best member to read the origin besides the present ones.
@@ -148,7 +158,9 @@ impl Tracker {
     pub(super) fn elect_if_needed(&mut self) {
         let mut wanted = self.wanted_pullers();
         let recent = self.pullers.failed.iter().filter(|(_, at)| self.now - at < AT_ONCE_MS).count();
-        if recent > 0 && recent >= wanted && self.roll.len() >= TWO_PULLERS_FROM {
+        // One that was there before has its trees below it. Successors that failed at once were never of any use.
+        let rooted = self.pullers.list.iter().any(|p| p.lasts() && self.now - p.since >= AT_ONCE_MS);
+        if recent > 0 && recent >= wanted && !rooted && self.roll.len() >= TWO_PULLERS_FROM {
             // All are dead, and everybody waits for what two uplinks can give: more of them until that is over.
             wanted += EMERGENCY;
         }
@@ -315,22 +327,19 @@ impl Tracker {
             .filter(|p| p.lasts())
             .filter_map(|p| {
                 let record = self.roll.get(p.peer)?;
-                Some((
-                    self.score(record) - if record.origin_open { READS_ALREADY } else { 0 },
-                    p.peer,
-                    p.since,
-                ))
+                Some((self.strength(record), p.peer, p.since))
             })
             .min();
-        let Some((score, peer, since)) = weakest else { return };
+        let Some((strength, peer, since)) = weakest else { return };
         let until = self.now + HANDOVER_MS;
         if self.pullers.lasting() > self.wanted_pullers() {
             self.retire(peer, until);
             self.pullers.next_review = self.now + EXCESS_REVIEW_MS;
         } else if self.now - since > PULLER_AGE_MS
             && self.pullers.len() == self.wanted_pullers()
-            && let Some((best, new)) = self.best_puller(PULLER_AGE_MS)
-            && best > score + PULLER_GAIN
+            && let Some((_, new)) = self.best_puller(PULLER_AGE_MS)
+            // Compared without what is in place below either: that is the same for both in the end.
+            && self.roll.get(new).is_some_and(|r| self.strength(r) > strength + PULLER_GAIN)
         {
             self.retire(peer, until);
             self.elect(new);
@@ -346,10 +355,11 @@ impl Tracker {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::swarm::{Misdeed, ToTracker, TrackerConfig};
+    use crate::swarm::{Misdeed, Report, ToTracker, TrackerConfig};
 
     /// A tracker of three members, of which the first reads the origin.
     struct Bench {
@@ -465,5 +475,124 @@ mod tests {
             bench.tracker.stats().failovers
         };
         assert_eq!((failovers(false), failovers(true)), (0, 1));
+    }
+
+    /// A tracker of twenty members with 20 slots each, of which all but those of `deaf` answer.
+    struct Crowd {
+        tracker: Tracker,
+        now: Instant,
+        deaf: Vec<PeerId>,
+        elected: Vec<PeerId>,
+        /// Slots and depth that each reports.
+        reports: BTreeMap<PeerId, (u8, u8)>,
+    }
+
+    impl Crowd {
+        fn new() -> Self {
+            #[expect(clippy::disallowed_methods, reason = "a test needs some first instant")]
+            let now = Instant::now();
+            let tracker = Tracker::new(TrackerConfig::new([1; 32], Trust::Witness), now);
+            let reports = (1..=20).map(|n| (PeerId(n), (20, 3))).collect();
+            let mut crowd = Self { tracker, now, deaf: Vec::new(), elected: Vec::new(), reports };
+            (1..=20).for_each(|n| crowd.join(PeerId(n), n as u32, 20));
+            // Until age tells them apart no longer.
+            crowd.run(40_000);
+            assert_eq!(crowd.pullers().len(), 2);
+            crowd.elected.clear();
+            crowd
+        }
+
+        fn join(&mut self, peer: PeerId, region: u32, slots: u8) {
+            let join =
+                ToTracker::Join { nat: NatClass::Cone, slots, may_pull: true, contact: Default::default() };
+            self.tracker.handle(self.now, peer, region, join);
+        }
+
+        fn report(&mut self, peer: PeerId, slots: u8, depth: u8) {
+            self.reports.insert(peer, (slots, depth));
+            let (spare, depth) = ([0; LANES], [depth; LANES]);
+            let report = Report { slots, spare, depth, origin_fed: depth[0] == 0, lag: 300, ahead: 0 };
+            self.tracker.handle(self.now, peer, 1, ToTracker::Report(report));
+        }
+
+        fn pullers(&self) -> Vec<PeerId> {
+            self.tracker.pullers.all()
+        }
+
+        fn run(&mut self, ms: u64) {
+            for step in 0..ms / 10 {
+                self.now += Duration::from_millis(10);
+                if step % 400 == 0 {
+                    for (peer, (slots, depth)) in self.reports.clone() {
+                        self.report(peer, slots, depth);
+                    }
+                }
+                self.tracker.handle_timeout(self.now);
+                while let Some((peer, message)) = self.tracker.poll_action() {
+                    match message {
+                        FromTracker::Ping if !self.deaf.contains(&peer) => {
+                            self.tracker.handle(self.now, peer, 1, ToTracker::Pong);
+                        }
+                        FromTracker::Elect => self.elected.push(peer),
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// At N = 200 over packets one death of two pullers became an emergency whenever the first successor did not answer either: six
+    /// read the origin, and half of the trees moved.
+    #[test]
+    fn it_is_no_emergency_as_long_as_one_puller_has_its_trees() {
+        let mut crowd = Crowd::new();
+        // The best of all others answers as little.
+        let best = crowd.tracker.best_puller(0).expect("somebody").1;
+        crowd.deaf = vec![crowd.pullers()[0], best];
+        crowd.run(1_500);
+        assert!(crowd.elected.contains(&best));
+        assert_eq!(crowd.elected.len(), 2, "one for each that failed");
+
+        let mut crowd = Crowd::new();
+        crowd.deaf = crowd.pullers();
+        crowd.run(700);
+        assert_eq!(crowd.elected.len(), 2 + EMERGENCY, "nobody is left");
+    }
+
+    /// Members without an uplink read the origin more often than others. They were elected for that.
+    #[test]
+    fn who_cannot_pass_the_stream_on_is_not_elected_for_reading_the_origin() {
+        let mut crowd = Crowd::new();
+        let weak = PeerId(7);
+        for n in (1..=20).map(PeerId) {
+            if n != weak {
+                crowd.report(n, 10, 3);
+            }
+        }
+        crowd.report(weak, 1, 0);
+        crowd.tracker.handle(crowd.now, weak, 7, ToTracker::Origin { open: true });
+        assert_ne!(crowd.tracker.best_puller(0).expect("somebody").1, weak);
+        // Whoever can is: it has what the others need already.
+        let strong = PeerId(8);
+        crowd.report(strong, 10, 0);
+        crowd.tracker.handle(crowd.now, strong, 8, ToTracker::Origin { open: true });
+        if !crowd.pullers().contains(&strong) {
+            assert_eq!(crowd.tracker.best_puller(0).expect("somebody").1, strong);
+        }
+    }
+
+    #[test]
+    fn a_puller_is_replaced_by_a_much_stronger_one_only() {
+        let mut crowd = Crowd::new();
+        let pullers = crowd.pullers();
+        let other = (1..=20).map(PeerId).find(|p| !pullers.contains(p)).expect("one of twenty");
+        // Just below a puller it would have all trees in place if it were elected; so has the puller.
+        crowd.report(other, 30, 1);
+        crowd.run(6_000);
+        assert_eq!(crowd.pullers(), pullers);
+        crowd.report(other, 60, 1);
+        crowd.run(10_000);
+        assert!(crowd.pullers().contains(&other));
+        assert_eq!(crowd.pullers().len(), 2);
     }
 }
