@@ -19,6 +19,13 @@ const ORPHAN_MS: i64 = 500;
 const GRACE_MS: i64 = 2_000;
 /// How long someone that could not be reached is not tried again, in ms.
 const UNREACHABLE_MS: i64 = 30_000;
+/// What setting up a connection with a direct path takes of the uplink: the handshake, and probes of full size.
+const CONNECT_BYTES: u64 = 5_000;
+/// For so long that may take the whole uplink, in ms. With 500 kbit/s twenty at once took it for two seconds, and most newcomers that
+/// had to open the origin had such uplinks.
+const CONNECTING_MS: u64 = 300;
+/// So many may be set up in any case: one of them may not answer.
+const MIN_CONNECTING: usize = 4;
 
 /// Members that are not connected.
 #[derive(Debug, Default)]
@@ -105,7 +112,9 @@ impl<P: Payload> Member<P> {
         }
         let orphans = self.orphans() != 0;
         let most = if orphans { TARGET_NEIGHBOURS + 6 } else { TARGET_NEIGHBOURS };
+        let at_once = self.most_connecting();
         while self.neighbours.len() + self.gathering.connecting.len() < most
+            && self.gathering.connecting.len() < at_once
             && let Some(candidate) = self.gathering.known.pop_front()
         {
             if self.neighbours.get(candidate.peer).is_some() {
@@ -113,6 +122,12 @@ impl<P: Payload> Member<P> {
             }
             self.connect(candidate);
         }
+    }
+
+    /// How many connections may be set up at one time, so that a small uplink has room for what the first of them are for.
+    fn most_connecting(&self) -> usize {
+        let bytes = self.uplink.usable() / 8 * CONNECTING_MS / 1_000;
+        usize::try_from(bytes / CONNECT_BYTES).unwrap_or(usize::MAX).max(MIN_CONNECTING)
     }
 
     /// Bit k: substream k has no parent.
@@ -146,6 +161,7 @@ impl<P: Payload> Member<P> {
             self.advance_playout();
             self.repair();
         }
+        self.connect_known();
     }
 
     /// A connection could not be made.
