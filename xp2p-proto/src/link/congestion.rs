@@ -18,6 +18,9 @@ use noq_proto::congestion::{Controller, ControllerFactory, ControllerMetrics};
 const LOSS_LIMIT: f64 = 0.15;
 /// Rounds over which the highest delivery rate holds.
 const RATE_ROUNDS: u64 = 10;
+/// Round-trip time that the window is made for at least. On loopback and in a wired network packets take less, but programs are
+/// not woken up in less, and a window that is too small for that would be taken for a slow path: it would shrink further.
+const LEAST_RTT: Duration = Duration::from_millis(1);
 /// How long the lowest round-trip time holds.
 const MIN_RTT_AGE: Duration = Duration::from_secs(10);
 /// How long the queue of the path is let run empty to measure the lowest round-trip time anew.
@@ -153,7 +156,7 @@ impl Live {
 
     /// Bandwidth-delay product in bytes.
     fn bdp(&self) -> Option<f64> {
-        Some(self.rate()? * self.yielding * self.min_rtt?.as_secs_f64())
+        Some(self.rate()? * self.yielding * self.min_rtt?.max(LEAST_RTT).as_secs_f64())
     }
 
     fn add_rate(&mut self, rate: f64) {
