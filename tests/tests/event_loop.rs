@@ -223,9 +223,9 @@ fn idle_services_take_few_turns() {
     runtime.run_for(MINUTE);
     let minute: Vec<u64> = turns().into_iter().zip(before).map(|(after, before)| after - before).collect();
     println!("turns in an idle minute: server {}, camera {}, viewer {}", minute[0], minute[1], minute[2]);
-    // Nearly all of it is the machines' own doing: while a connection has a choice of paths, it looks at them ten times a
-    // second and pings those that are silent. A turn does the work, a second one finds that there is no more.
-    assert!(minute.iter().all(|turns| *turns < 5_000), "{minute:?}");
+    // Keep-alives on two paths each way and to the server, their acknowledgements, and a look at the paths after each. A turn
+    // does the work, a second one finds that there is no more.
+    assert!(minute.iter().all(|turns| *turns < 1_000), "{minute:?}");
     for stats in [server.machine().loop_stats(), camera.machine().loop_stats(), viewer.machine().loop_stats()]
     {
         assert_eq!(stats.busy_timers.load(Ordering::Relaxed), 0);

@@ -14,6 +14,8 @@ use crate::socket::BoundSocket;
 
 /// How often one socket's troubles are told.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+/// Datagrams that share one piece of memory: as many as a sender of our kind sends in one batch.
+const SHARED: usize = 10;
 /// Largest datagram with all its GRO companions.
 const MAX_RECEIVE: usize = 64 * 1024;
 
@@ -40,11 +42,11 @@ impl<U: Udp> MachineSocket<U> {
         self.local
     }
 
-    /// Receives a batch and gives out its datagrams.
+    /// Receives a batch and gives its datagrams to `take`.
     pub(crate) fn poll_recv(
         &mut self,
         cx: &mut Context<'_>,
-        mut each: impl FnMut(Datagram),
+        take: impl FnOnce(&mut dyn Iterator<Item = Datagram>),
     ) -> Poll<io::Result<usize>> {
         let mut metas = [RecvMeta::default(); BATCH_SIZE];
         let mut slices: Vec<IoSliceMut<'_>> =
@@ -52,17 +54,11 @@ impl<U: Udp> MachineSocket<U> {
         let count = ready!(self.io.poll_recv(cx, &self.state, &mut slices, &mut metas[..self.batch]))?;
         drop(slices);
         let mut datagrams = 0;
-        for (meta, buffer) in metas.iter().zip(self.buffer.chunks(MAX_RECEIVE)).take(count) {
-            let ip = meta.dst_ip.map_or(self.local.ip(), |ip| ip.to_canonical());
-            let local = SocketAddr::new(ip, self.local.port());
-            let remote = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
-            let ecn = meta.ecn.and_then(|e| Ecn::from_bits(e as u8));
-            for piece in buffer[..meta.len.min(buffer.len())].chunks(meta.stride.max(1)) {
-                // The only copy: from here on the bytes are shared by reference.
-                each(Datagram { local, remote, ecn, payload: BytesMut::from(piece) });
-                datagrams += 1;
-            }
-        }
+        let local = self.local;
+        let messages = metas.iter().zip(self.buffer.chunks(MAX_RECEIVE)).take(count);
+        let mut all =
+            messages.flat_map(|(meta, buffer)| Pieces::new(local, meta, buffer)).inspect(|_| datagrams += 1);
+        take(&mut all);
         Poll::Ready(Ok(datagrams))
     }
 
@@ -100,6 +96,52 @@ impl<U: Udp> MachineSocket<U> {
             (IpAddr::V4(v4), SocketAddr::V6(_)) => IpAddr::V6(v4.to_ipv6_mapped()),
             (ip, _) => ip,
         }
+    }
+}
+
+/// The datagrams of one message that the system has put together (GRO).
+struct Pieces<'a> {
+    local: SocketAddr,
+    remote: SocketAddr,
+    ecn: Option<Ecn>,
+    rest: &'a [u8],
+    stride: usize,
+    /// Copied, to be cut.
+    copied: BytesMut,
+}
+
+impl<'a> Pieces<'a> {
+    fn new(local: SocketAddr, meta: &RecvMeta, buffer: &'a [u8]) -> Self {
+        let ip = meta.dst_ip.map_or(local.ip(), |ip| ip.to_canonical());
+        Self {
+            local: SocketAddr::new(ip, local.port()),
+            remote: SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port()),
+            ecn: meta.ecn.and_then(|e| Ecn::from_bits(e as u8)),
+            rest: &buffer[..meta.len.min(buffer.len())],
+            stride: meta.stride.max(1),
+            copied: BytesMut::new(),
+        }
+    }
+}
+
+impl Iterator for Pieces<'_> {
+    type Item = Datagram;
+
+    fn next(&mut self) -> Option<Datagram> {
+        if self.copied.is_empty() {
+            // The only copy: from here on the bytes are shared by reference. A few datagrams share one piece of memory, which
+            // lives as long as any of them; not all of a message, for a peer could have each kept for one of them.
+            let (now, later) = self.rest.split_at(self.rest.len().min(SHARED * self.stride));
+            self.rest = later;
+            self.copied = BytesMut::from(now);
+        }
+        let payload = self.copied.split_to(self.stride.min(self.copied.len()));
+        (!payload.is_empty()).then(|| Datagram {
+            local: self.local,
+            remote: self.remote,
+            ecn: self.ecn,
+            payload,
+        })
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Conn {
     /// Whether our addresses may be told to the peer.
     pub(super) seek_direct: bool,
     pub(super) dirty: bool,
+    /// Has had a packet since it was last asked for news.
+    pub(super) touched: bool,
     pub(super) timer: Option<Instant>,
     pub(super) observed: Option<SocketAddr>,
     pub(super) reported: Option<SocketAddr>,
@@ -71,6 +73,7 @@ impl Conn {
             closed: false,
             seek_direct: false,
             dirty: false,
+            touched: false,
             timer: None,
             observed: None,
             reported: None,

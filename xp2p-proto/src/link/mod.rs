@@ -197,6 +197,8 @@ pub struct Link {
     handshaking: usize,
     generation: u32,
     dirty: VecDeque<usize>,
+    /// Connections that have had a packet of the present batch; each is here once.
+    touched: Vec<usize>,
     timers: BTreeSet<(Instant, usize)>,
     relay: RelayTable,
     /// Servers that may bring us new peers.
@@ -275,6 +277,7 @@ impl Link {
             handshaking: 0,
             generation: 0,
             dirty: VecDeque::new(),
+            touched: Vec::new(),
             timers: BTreeSet::new(),
             relay: RelayTable::new(config.max_relay_flows),
             relay_servers: BTreeSet::new(),
@@ -563,6 +566,28 @@ impl Link {
 
     /// Takes in one datagram that is QUIC or a frame of ours.
     pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
+        self.take_in(now, datagram);
+        self.pump_touched(now);
+    }
+
+    /// Takes in datagrams that came together. Their connections are asked for news once, not for each.
+    pub fn handle_datagrams(&mut self, now: Instant, datagrams: &mut dyn Iterator<Item = Datagram>) {
+        for datagram in datagrams {
+            self.take_in(now, datagram);
+        }
+        self.pump_touched(now);
+    }
+
+    fn pump_touched(&mut self, now: Instant) {
+        while let Some(index) = self.touched.pop() {
+            if let Some(Some(conn)) = self.conns.get_mut(index) {
+                conn.touched = false;
+                self.pump(now, index);
+            }
+        }
+    }
+
+    fn take_in(&mut self, now: Instant, datagram: Datagram) {
         let Some(&first) = datagram.payload.first() else { return };
         match Kind::of(first) {
             Kind::Quic => {
@@ -691,7 +716,11 @@ impl Link {
                         self.relay.set_owner(flow, conn.id);
                     }
                     conn.quic.handle_event(event);
-                    self.pump(now, index);
+                    conn.paths.touch(now);
+                    if !conn.touched {
+                        conn.touched = true;
+                        self.touched.push(index);
+                    }
                 }
             }
             Some(DatagramEvent::NewConnection(incoming)) => self.handle_incoming(now, path, incoming),
@@ -864,6 +893,7 @@ impl Link {
             let id = conn.id;
             match conn.quic.poll_transmit(now, BATCH, buf) {
                 Some(transmit) => {
+                    conn.paths.touch(now);
                     self.pump(now, index);
                     // Others get their turn before this one sends its next batch.
                     self.dirty.rotate_left(1);

@@ -14,7 +14,7 @@ use noq_proto::{Connection, FrameStats, PathId, PathStats, PathStatus, VarInt};
 
 use super::addr::{from_quic, virtual_index};
 
-/// How often the paths of a connection with a choice are looked at.
+/// How often the paths of a connection with a choice are looked at while anything moves on them or is unanswered.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Silence after which a path is pinged: this, or three round trips.
 const SUSPECT_AFTER: Duration = Duration::from_millis(300);
@@ -100,9 +100,26 @@ struct Watched {
     health: Health,
     rx_seen: u64,
     tx_seen: u64,
+    /// Bytes of packets that the peer has to acknowledge.
+    asked_seen: u64,
+    /// Stream frames in both directions.
+    data_seen: u64,
     last_rx: Instant,
+    /// When the peer was last heard here while data was on its way.
+    last_busy_rx: Instant,
     /// When the first packet went out that nothing has been heard since.
     unanswered: Option<Instant>,
+}
+
+impl Watched {
+    /// Whether the silence of this path may become a verdict without anything else happening.
+    fn is_waited_for(&self) -> bool {
+        match self.health {
+            Health::Alive => self.kind == PathKind::Direct && self.unanswered.is_some(),
+            Health::Suspect(_) => true,
+            Health::Dead => false,
+        }
+    }
 }
 
 /// The paths of one connection and the choice among them.
@@ -111,6 +128,8 @@ pub(super) struct Paths {
     watched: BTreeMap<PathId, Watched>,
     selected: Option<PathId>,
     check_at: Option<Instant>,
+    /// The last check, or the beginning: checks are whole intervals apart, so that none comes later for having been left out.
+    checked_at: Option<Instant>,
     gone: PathTotals,
 }
 
@@ -127,6 +146,11 @@ pub(super) struct Outcome {
 /// answers with resets that QUIC may not recognise.
 pub(super) fn frames_heard(stats: &FrameStats) -> u64 {
     stats.acks + stats.path_acks + stats.stream + stats.ping + stats.path_challenge + stats.path_response
+}
+
+/// Frames that carry data of the application, in both directions.
+fn data_frames(stats: &PathStats) -> u64 {
+    stats.frame_tx.stream + stats.frame_rx.stream
 }
 
 fn kind_of(conn: &Connection, id: PathId) -> Option<PathKind> {
@@ -146,13 +170,14 @@ impl Paths {
                 health: Health::Alive,
                 rx_seen: frames_heard(&stats.frame_rx),
                 tx_seen: stats.udp_tx.datagrams,
+                asked_seen: stats.sent_bytes,
+                data_seen: data_frames(&stats),
                 last_rx: now,
+                last_busy_rx: now,
                 unanswered: None,
             },
         );
-        if self.watched.len() >= 2 {
-            self.check_at.get_or_insert(now + CHECK_INTERVAL);
-        }
+        self.touch(now);
         Outcome { switched: self.choose(now, conn), lost_direct: false }
     }
 
@@ -183,6 +208,19 @@ impl Paths {
         self.selected.and_then(|id| self.watched.get(&id)).map(|w| w.kind)
     }
 
+    /// A packet came or went, on whatever path: there is something to look at. A lone path leaves nothing to decide, and while
+    /// nothing moves there is nothing new to see, so that idle connections sleep.
+    pub(super) fn touch(&mut self, now: Instant) {
+        if self.watched.len() < 2 || self.check_at.is_some() {
+            return;
+        }
+        let last = *self.checked_at.get_or_insert(now);
+        // A few hundred days of such intervals fit into 32 bits.
+        let past = now.saturating_duration_since(last).as_millis() / CHECK_INTERVAL.as_millis();
+        let intervals = u32::try_from(past + 1).unwrap_or(u32::MAX);
+        self.check_at = Some(last + CHECK_INTERVAL * intervals);
+    }
+
     pub(super) fn next_check(&self) -> Option<Instant> {
         self.check_at
     }
@@ -192,19 +230,39 @@ impl Paths {
         if self.check_at.is_none_or(|at| at > now) {
             return Outcome::default();
         }
-        // A lone path leaves nothing to decide, and idle connections should sleep.
-        self.check_at = (self.watched.len() >= 2).then(|| now + CHECK_INTERVAL);
+        self.check_at = None;
+        self.checked_at = Some(now);
         let had_direct = self.has_direct();
-        for (&id, path) in &mut self.watched {
-            let Some(stats) = conn.path_stats(id) else { continue };
-            if frames_heard(&stats.frame_rx) > path.rx_seen {
+        let all: Vec<_> = self.watched.keys().filter_map(|&id| Some((id, conn.path_stats(id)?))).collect();
+        let mut busy = false;
+        for (id, stats) in &all {
+            if let Some(path) = self.watched.get_mut(id) {
+                busy |= data_frames(stats) > std::mem::replace(&mut path.data_seen, data_frames(stats));
+            }
+        }
+        for (id, stats) in all {
+            let Some(path) = self.watched.get_mut(&id) else { continue };
+            let heard = frames_heard(&stats.frame_rx) > path.rx_seen;
+            if heard {
                 path.rx_seen = frames_heard(&stats.frame_rx);
                 path.last_rx = now;
                 path.unanswered = None;
                 path.health = Health::Alive;
             }
-            if stats.udp_tx.datagrams > path.tx_seen {
-                path.tx_seen = stats.udp_tx.datagrams;
+            if heard && busy {
+                path.last_busy_rx = now;
+            }
+            // While data is on its way something should come after whatever we send, be it an acknowledgement. Of pings,
+            // keep-alives among them, only those want an answer that have none: else two idle peers would ping each other for
+            // ever about their acknowledgements.
+            let asked = if busy {
+                stats.udp_tx.datagrams > path.tx_seen
+            } else {
+                stats.sent_bytes > path.asked_seen && !heard
+            };
+            path.tx_seen = stats.udp_tx.datagrams;
+            path.asked_seen = stats.sent_bytes;
+            if asked {
                 path.unanswered.get_or_insert(now);
             }
             // A migrated path keeps its id but may have changed its nature.
@@ -216,12 +274,16 @@ impl Paths {
         if self.watched.len() >= 2 {
             self.judge(now, conn);
         }
+        if self.watched.values().any(Watched::is_waited_for) {
+            self.touch(now);
+        }
         let switched = self.choose(now, conn);
         Outcome { switched, lost_direct: had_direct && !self.has_direct() }
     }
 
     fn judge(&mut self, now: Instant, conn: &mut Connection) {
-        let newest_rx = self.watched.values().map(|w| w.last_rx).max();
+        // A keep-alive on another path is no sign that the peer has left this one.
+        let newest_rx = self.watched.values().map(|w| w.last_busy_rx).max();
         let relay_rx = self.watched.values().filter(|w| w.kind == PathKind::Relay).map(|w| w.last_rx).max();
         let mut suspected = false;
         let mut replaced = Vec::new();
