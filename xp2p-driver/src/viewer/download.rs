@@ -3,11 +3,12 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_channel::Receiver;
 use thiserror::Error;
-use xp2p_proto::viewer::{Resume, ServiceId, StreamKey, Viewer};
+use xp2p_proto::viewer::{DOWNLOAD_WINDOW, Resume, ServiceId, StreamKey, Viewer};
 
 use super::routes::{Claim, DownloadEvent};
 use super::turn::Turn;
@@ -19,6 +20,8 @@ use xp2p_proto::request::Download;
 /// How often, and how many times, it is looked whether an attempt at the same file that was given up has come to its end.
 const LOOK: Duration = Duration::from_millis(20);
 const LOOKS: usize = 250;
+/// Bytes that are released together: a small part of what the camera may send ahead, so that it never waits for them.
+const RELEASED: usize = DOWNLOAD_WINDOW / 16;
 
 /// A download. Dropped before its end, it stops.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub struct DownloadHandle {
     pub(super) key: StreamKey,
     pub(super) handle: Handle<Viewer>,
     pub(super) events: Receiver<DownloadEvent>,
+    /// Bytes that were stored, of which the viewer does not know yet.
+    pub(super) stored: AtomicUsize,
     /// Stops it.
     pub(super) _claim: Claim,
 }
@@ -44,9 +49,28 @@ impl DownloadHandle {
 
     /// So many bytes were stored.
     pub async fn release(&self, bytes: usize) {
+        let before = self.stored.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) < RELEASED {
+            return;
+        }
+        let bytes = self.stored.swap(0, Ordering::Relaxed);
+        let mut untold = Untold { bytes, stored: &self.stored };
         let key = self.key;
         // Fails only when the viewer has been shut down; `next` tells.
         let _ = self.handle.notify(move |viewer, now| viewer.release(now, key, bytes)).await;
+        untold.bytes = 0;
+    }
+}
+
+/// Bytes on their way to the viewer: back where they were, should nobody wait until it has been told.
+struct Untold<'a> {
+    bytes: usize,
+    stored: &'a AtomicUsize,
+}
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        self.stored.fetch_add(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -17,6 +17,7 @@ pub use self::talk::{TalkError, TalkHandle};
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -255,7 +256,13 @@ impl<R: Runtime> ViewerHandle<R> {
             Ok(stream)
         };
         let (key, claim) = self.start(start, Started::Stream).await?;
-        Ok(DownloadHandle { key, handle: self.handle.clone(), events, _claim: claim })
+        Ok(DownloadHandle {
+            key,
+            handle: self.handle.clone(),
+            events,
+            stored: AtomicUsize::new(0),
+            _claim: claim,
+        })
     }
 
     /// Begins to talk to a camera.

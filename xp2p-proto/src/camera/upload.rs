@@ -11,9 +11,9 @@ use crate::exchange::{Flow, Outbox};
 use crate::request::{Download, ResponseHead, Status};
 
 /// Bytes asked of the application at a time.
-const READ: u64 = 512 * 1024;
+const READ: u64 = 1024 * 1024;
 /// Below this many bytes that wait, more are asked for: early enough that a fast network does not wait for a disk.
-const LOW: usize = 512 * 1024;
+const LOW: usize = 1024 * 1024;
 
 #[derive(Debug)]
 enum State {

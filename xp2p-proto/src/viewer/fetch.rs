@@ -15,10 +15,11 @@ use crate::request::{Download, Request, RequestError, RequestHead, ResponseHead}
 pub const DOWNLOAD_WINDOW: usize = 4 * 1024 * 1024;
 const READ_SLICE: usize = 128 * 1024;
 const DIGEST: usize = blake3::OUT_LEN;
-/// Bytes of one event: what comes in one go is handed over in one go, not packet by packet.
-const PIECE: usize = 64 * 1024;
-/// Bytes that are hashed at a time: BLAKE3 is several times faster on many blocks than packet by packet.
-const HASHED: usize = 64 * 1024;
+/// Most bytes of one event. What comes in one go is hashed and handed over in one go, not packet by packet: BLAKE3 is several
+/// times faster on many blocks side by side.
+const PIECE: usize = 128 * 1024;
+/// Room below which a piece gets new memory.
+const LEAST_ROOM: usize = 16 * 1024;
 
 /// What an earlier attempt has of a file.
 #[derive(Debug, Clone, Default)]
@@ -53,8 +54,8 @@ pub(super) struct Fetch {
     /// Bytes of the file, once known.
     size: Option<u64>,
     trailer: Vec<u8>,
-    /// Received, not hashed yet.
-    unhashed: Vec<u8>,
+    /// Received, neither hashed nor handed over yet. Packets are joined here: the only copy. Empty between two reads.
+    piece: BytesMut,
     /// Bytes that the application has not released yet.
     held: usize,
 }
@@ -70,7 +71,7 @@ impl Fetch {
             resume,
             size: None,
             trailer: Vec::new(),
-            unhashed: Vec::new(),
+            piece: BytesMut::new(),
             held: 0,
         }
     }
@@ -96,6 +97,13 @@ impl Fetch {
     }
 
     pub(super) fn read(&mut self, conn: &mut Connection, events: &mut VecDeque<ViewerEvent>) -> FetchEnd {
+        let end = self.read_on(conn, events);
+        self.hand_over(events);
+        if end == FetchEnd::Complete { self.finish() } else { end }
+    }
+
+    /// Reads what is there. [`FetchEnd::Complete`]: the stream has ended in order.
+    fn read_on(&mut self, conn: &mut Connection, events: &mut VecDeque<ViewerEvent>) -> FetchEnd {
         let Some(id) = self.state.stream() else { return FetchEnd::Open };
         loop {
             if self.held >= DOWNLOAD_WINDOW {
@@ -103,11 +111,11 @@ impl Fetch {
             }
             let mut failed = None;
             let mut refused = false;
-            let ended = read(conn, id, READ_SLICE, |piece| {
+            let ended = read(conn, id, READ_SLICE, |bytes| {
                 if failed.is_some() || refused {
                     return;
                 }
-                match self.piece(piece, events) {
+                match self.take(bytes, events) {
                     Ok(go_on) => refused = !go_on,
                     Err(text) => failed = Some(text),
                 }
@@ -121,7 +129,7 @@ impl Fetch {
             match ended {
                 ReadEnd::Limit => {}
                 ReadEnd::Blocked => return FetchEnd::Open,
-                ReadEnd::Finished => return self.finish(),
+                ReadEnd::Finished => return FetchEnd::Complete,
                 // The file was taken away, or the camera cannot read it; asking again tells which.
                 ReadEnd::Reset(code) => {
                     return FetchEnd::Failed(format!("the camera broke the download off with code {code}"));
@@ -132,8 +140,8 @@ impl Fetch {
     }
 
     /// Returns false when the camera refuses.
-    fn piece(&mut self, piece: Bytes, events: &mut VecDeque<ViewerEvent>) -> Result<bool, String> {
-        let (head, mut body) = self.state.push(piece)?;
+    fn take(&mut self, bytes: Bytes, events: &mut VecDeque<ViewerEvent>) -> Result<bool, String> {
+        let (head, mut body) = self.state.push(bytes)?;
         if let Some(head) = head {
             let success = head.is_success();
             let checked = if success { self.begin(&head) } else { Ok(()) };
@@ -145,17 +153,18 @@ impl Fetch {
         }
         // The head has set the size.
         let Some(size) = self.size else { return Ok(true) };
-        let left = usize::try_from(size - self.resume.received).unwrap_or(usize::MAX);
-        let data = body.split_to(left.min(body.len()));
-        if !data.is_empty() {
-            self.unhashed.extend_from_slice(&data);
-            if self.unhashed.len() >= HASHED {
-                self.hash();
+        let left = size - self.resume.received - self.piece.len() as u64;
+        let mut data = body.split_to(usize::try_from(left).unwrap_or(usize::MAX).min(body.len()));
+        self.held += data.len();
+        while !data.is_empty() {
+            if self.piece.is_empty() && self.piece.capacity() < LEAST_ROOM {
+                self.piece = BytesMut::with_capacity(PIECE);
             }
-            let offset = self.resume.received;
-            self.resume.received += data.len() as u64;
-            self.held += data.len();
-            hand_over(self.key, offset, data, events);
+            let room = self.piece.capacity() - self.piece.len();
+            self.piece.extend_from_slice(&data.split_to(room.min(data.len())));
+            if self.piece.len() == self.piece.capacity() {
+                self.hand_over(events);
+            }
         }
         if self.trailer.len() + body.len() > DIGEST {
             return Err("the camera sent more than the file and its digest".to_owned());
@@ -181,13 +190,20 @@ impl Fetch {
         Ok(())
     }
 
-    fn hash(&mut self) {
-        self.resume.hasher.update(&self.unhashed);
-        self.unhashed.clear();
+    /// Hashes what was joined and gives it to the application.
+    fn hand_over(&mut self, events: &mut VecDeque<ViewerEvent>) {
+        if self.piece.is_empty() {
+            return;
+        }
+        // What is left of the memory takes the next bytes.
+        let data = self.piece.split().freeze();
+        self.resume.hasher.update(&data);
+        let offset = self.resume.received;
+        self.resume.received += data.len() as u64;
+        events.push_back(ViewerEvent::DownloadData { stream: self.key, offset, data });
     }
 
     fn finish(&mut self) -> FetchEnd {
-        self.hash();
         if self.size != Some(self.resume.received) || self.trailer.len() < DIGEST {
             return FetchEnd::Failed("the camera ended the download before the file was whole".to_owned());
         }
@@ -206,25 +222,4 @@ impl Fetch {
     pub(super) fn result(&self) -> (u64, [u8; 32]) {
         (self.resume.received, *self.resume.hasher.finalize().as_bytes())
     }
-}
-
-/// Adds to the last event while nobody has taken it, else makes a new one.
-fn hand_over(stream: StreamKey, offset: u64, data: Bytes, events: &mut VecDeque<ViewerEvent>) {
-    if let Some(ViewerEvent::DownloadData { stream: of, data: before, .. }) = events.back_mut()
-        && *of == stream
-        && before.len() + data.len() <= PIECE
-    {
-        let mut joined = std::mem::take(before).try_into_mut().unwrap_or_else(|shared| {
-            let mut copy = BytesMut::with_capacity(PIECE);
-            copy.extend_from_slice(&shared);
-            copy
-        });
-        if joined.capacity() < joined.len() + data.len() {
-            joined.reserve(PIECE - joined.len());
-        }
-        joined.extend_from_slice(&data);
-        *before = joined.freeze();
-        return;
-    }
-    events.push_back(ViewerEvent::DownloadData { stream, offset, data });
 }
