@@ -19,6 +19,9 @@ use crate::place::Place;
 const AHEAD: u64 = 16 << 20;
 /// Without news for so long, a sender is taken to have stopped. If it has not, it is only tested less.
 const QUIET: Duration = Duration::from_millis(500);
+/// A reader that stops does so for 10 s, in as many steps as something else is asked meanwhile.
+const STEP: Duration = Duration::from_secs(2);
+const STEPS: usize = 5;
 
 pub(crate) async fn a_download_that_nobody_stores<S: Runtime, C: Runtime, V: Runtime>(
     place: &Place<S, C, V>,
@@ -43,10 +46,14 @@ pub(crate) async fn a_download_that_nobody_stores<S: Runtime, C: Runtime, V: Run
     println!("{came} bytes came and {read} were read of {}", whole.len());
     assert!(came <= read && read < AHEAD, "{came} came, {read} were read");
     // It stands, and nothing else does.
-    for _ in 0..5 {
+    let mut read = Vec::new();
+    for _ in 0..STEPS {
         home.check(&viewer, &service).await;
+        place.pause(STEP).await;
+        read.push(home.app.shelf.read.load(Ordering::Relaxed));
     }
-    assert!(home.app.shelf.read.load(Ordering::Relaxed) < AHEAD);
+    let last = read.last().copied().unwrap_or_default();
+    assert!(last < AHEAD && read.iter().rev().take(3).all(|now| *now == last), "{read:?}");
     download.release(usize::try_from(came).expect("small")).await;
     loop {
         match download.next().await.expect("not over") {
