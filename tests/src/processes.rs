@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -246,7 +247,10 @@ pub struct TempDir(PathBuf);
 impl TempDir {
     /// A fresh, empty directory.
     pub fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("xp2p-{name}-{}", std::process::id()));
+        // Tests of one process may give the same name at the same time.
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("xp2p-{name}-{}-{number}", std::process::id()));
         // One of an earlier run with the same process id.
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).expect("a temporary directory");
