@@ -2,7 +2,9 @@
 //!
 //! The same bytes three times in one process: as a download on smol, as one on tokio, and as a bare stream of the QUIC
 //! library without anything of ours, on tokio. Both ends share the processor. Nothing is written to a disk. Each is done
-//! `--runs` times in turn, and the best of each counts.
+//! `--runs` times in turn. The median of each counts, and the median of the ratios within a run: what else runs on the host
+//! slows down all of a run. The processor time, which others change less, is that of all threads, so that work which is done on
+//! another core counts as well.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -207,6 +209,19 @@ fn argument(name: &str, default: u64) -> u64 {
     args.windows(2).find(|w| w[0] == name).map_or(default, |w| w[1].parse().expect("a number"))
 }
 
+/// Seconds that all threads have run so far; 0 where the system does not tell.
+fn processor_time() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the name, which may hold anything: fields 14 and 15 of all are times in hundredths of a second (proc(5)).
+    let times = text.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    times.filter_map(|time| time.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_unstable_by(f64::total_cmp);
+    numbers.get(numbers.len() / 2).copied().unwrap_or_default()
+}
+
 fn main() {
     // Two providers of cryptography may be linked in; this is the one that everything of ours uses.
     rustls::crypto::ring::default_provider().install_default().expect("the first");
@@ -218,26 +233,34 @@ fn main() {
     };
     let runtime = runtime.expect("a runtime");
     let tokio = Tokio::new(runtime.handle().clone());
-    let rate = |time: Duration| file.size as f64 / 1e6 / time.as_secs_f64();
-    let mut best = [0.0_f64; 3];
-    for run in 1..=argument("--runs", 3) {
-        let rates = [
-            rate(runtime.block_on(bare(&file))),
-            rate(futures_lite::future::block_on(ours(&Smol, &file))),
-            rate(runtime.block_on(ours(&tokio, &file))),
-        ];
-        println!(
-            "run {run}: bare {:.0} MB/s, smol {:.0} MB/s, tokio {:.0} MB/s",
-            rates[0], rates[1], rates[2]
-        );
-        best = std::array::from_fn(|i| best[i].max(rates[i]));
+    let (gigabytes, runs) = (file.size as f64 / 1e9, argument("--runs", 5));
+    let mut all: [Vec<f64>; 3] = std::array::from_fn(|_| Vec::new());
+    let mut busy = all.clone();
+    for run in 1..=runs {
+        for (kind, (rates, times)) in all.iter_mut().zip(&mut busy).enumerate() {
+            let before = processor_time();
+            let took = match kind {
+                0 => runtime.block_on(bare(&file)),
+                1 => futures_lite::future::block_on(ours(&Smol, &file)),
+                _ => runtime.block_on(ours(&tokio, &file)),
+            };
+            rates.push(gigabytes * 1e3 / took.as_secs_f64());
+            times.push((processor_time() - before) / gigabytes);
+        }
+        let [bare, smol, tokio] = std::array::from_fn(|kind| all[kind].last().copied().unwrap_or_default());
+        println!("run {run}: bare {bare:.0} MB/s, smol {smol:.0} MB/s, tokio {tokio:.0} MB/s");
     }
-    let [bare, smol, tokio] = best;
-    println!("bare stream  {bare:.0} MB/s");
-    println!("smol         {smol:.0} MB/s, {:.2} of the bare stream", smol / bare);
+    let ratio = |of: usize, to: usize| median(all[of].iter().zip(&all[to]).map(|(a, b)| a / b).collect());
+    let figures = |kind: usize| {
+        let (rate, time) = (median(all[kind].clone()), median(busy[kind].clone()));
+        format!("{rate:.0} MB/s, {time:.2} s of processor time per GB")
+    };
+    println!("bare stream  {}", figures(0));
+    println!("smol         {}, {:.2} of the bare stream", figures(1), ratio(1, 0));
     println!(
-        "tokio        {tokio:.0} MB/s, {:.2} of the bare stream, {:.2} of smol",
-        tokio / bare,
-        tokio / smol
+        "tokio        {}, {:.2} of the bare stream, {:.2} of smol",
+        figures(2),
+        ratio(2, 0),
+        ratio(2, 1)
     );
 }
