@@ -91,6 +91,10 @@ impl<P: Payload> Member<P> {
         let permanent = self.origin.policy || self.origin.elected;
         if let Some(open) = &mut self.origin.open {
             open.permanent |= permanent;
+            if permanent {
+                // Whatever it was opened for, that is why it stays open.
+                self.stats.origin_reason = reason;
+            }
             return;
         }
         let soon = self.origin.closed.is_some_and(|at| self.now - at < REOPEN_MS);
@@ -128,7 +132,6 @@ impl<P: Payload> Member<P> {
     /// The tracker wants us to read the origin for others.
     pub(super) fn elect(&mut self) {
         self.origin.elected = true;
-        self.stats.origin_reason = OriginReason::Puller;
         self.open_origin(OriginReason::Puller);
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::uplink::{Queued, Uplink};
-use super::{Action, Member, MemberConfig, Played};
+use super::{Action, Member, MemberConfig, OriginReason, Played};
 use crate::swarm::constants::{LANES, LIMIT_SHARE, MAX_EXPECTED_LAG_MS, MAX_PIECE, OVERHEAD};
 use crate::swarm::{
     Batch, FromTracker, HaveMap, LaneStatus, Message, NatClass, Path, Payload, PeerId, PieceHead, PieceInfo,
@@ -586,4 +586,18 @@ fn a_puller_tells_what_its_uplink_would_feed() {
     assert_eq!(reported(&mut bench), before);
     bench.member.set_sharing(bench.now, false);
     assert_eq!(reported(&mut bench), 0);
+}
+
+/// Members that were excluded while they read the origin went on to say that others were late, and counted as honest ones.
+#[test]
+fn the_reason_for_reading_the_origin_is_the_one_that_keeps_it_open() {
+    let reason = |bench: &Bench| bench.member.stats().origin_reason;
+    let mut bench = Bench::usual();
+    bench.sleep(1_500);
+    assert_eq!(reason(&bench), OriginReason::NoPeers, "a newcomer without neighbours");
+    bench.member.handle_tracker(bench.now, FromTracker::Elect);
+    assert_eq!(reason(&bench), OriginReason::Puller);
+    bench.member.handle_tracker(bench.now, FromTracker::Excluded);
+    assert_eq!(reason(&bench), OriginReason::Policy);
+    assert_eq!(bench.member.stats().origin_opens, 1);
 }
