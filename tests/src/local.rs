@@ -66,6 +66,7 @@ impl Home {
             key: Some(self.key),
             addrs: vec![at],
             advertised: vec![advertised.into()],
+            tcp_port: None,
             app_key: None,
         };
         let mut config = CameraConfig::new(secret, entropy, vec![server]);

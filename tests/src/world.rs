@@ -123,6 +123,7 @@ pub fn camera_config(seed: u64) -> CameraConfig {
         key: Some(secret(SERVER_KEY).public()),
         addrs: vec![addr(SERVER)],
         advertised: vec![addr(SERVER).into()],
+        tcp_port: None,
         app_key: None,
     };
     let mut config = CameraConfig::new(secret(CAMERA_KEY), Entropy::seeded(seed * 8 + 1), vec![server]);
@@ -330,10 +331,8 @@ impl World {
 
 /// Starts a service and a live stream on a viewer.
 pub fn start_watching(sim: &mut Sim, viewer: HostId<Viewer>, info: Xp2pInfo) -> (ServiceId, StreamKey) {
-    let servers =
-        info.servers().iter().flat_map(|s| s.addrs.iter().filter_map(|a| a.socket_addr())).collect();
     sim.with(viewer, |viewer, now: Instant| {
-        let service = viewer.start_service(now, ServiceConfig { info, servers }).expect("a service");
+        let service = viewer.start_service(now, ServiceConfig::of_addresses(info)).expect("a service");
         let live = Live { channel: 0, quality: Quality::High, ..Live::default() };
         let stream = viewer.start_live(now, service, live).expect("a stream");
         (service, stream)

@@ -199,7 +199,13 @@ fn idle_services_take_few_turns() {
     let (server, _) = ServerHandle::spawn(&runtime, anywhere(), None, config).expect("a server");
     let at = server.local_addr();
     let (secret, entropy) = identity();
-    let known = CameraServer { key: Some(key), addrs: vec![at], advertised: vec![at.into()], app_key: None };
+    let known = CameraServer {
+        key: Some(key),
+        addrs: vec![at],
+        advertised: vec![at.into()],
+        tcp_port: None,
+        app_key: None,
+    };
     let config = CameraConfig::new(secret, entropy, vec![known]);
     let (camera, events) = CameraHandle::spawn(&runtime, anywhere(), config).expect("a camera");
     runtime.block_on(async move {

@@ -52,7 +52,8 @@ async fn thousand<R: Runtime>(name: &str, runtime: &R) {
     config.relay.opens_per_source = 100_000;
     let (server, _) = ServerHandle::spawn(runtime, bind, None, config).expect("a server");
     let at = server.local_addr();
-    let known = CameraServer { key, addrs: vec![at], advertised: vec![at.into()], app_key: None };
+    let known =
+        CameraServer { key, addrs: vec![at], advertised: vec![at.into()], tcp_port: None, app_key: None };
     let mut cameras = Vec::new();
     for _ in 0..CAMERAS {
         cameras.push(camera(runtime, &known).await);

@@ -49,7 +49,7 @@ fn capability() -> Capability {
 fn info() -> Xp2pInfo {
     let addrs = ["192.0.2.1:20002", "[2001:db8::1]:20002", "server.example:20002"];
     let addrs = addrs.map(|a| a.parse().expect("an address")).to_vec();
-    Xp2pInfo::new(camera().public(), ticket(), vec![ServerAddr { key: server(), addrs }], Version::CURRENT)
+    Xp2pInfo::new(camera().public(), ticket(), vec![ServerAddr { key: server(), addrs, tcp_port: None }], Version::CURRENT)
         .and_then(|i| i.with_lan(vec!["192.168.1.7:4433".parse().expect("an address")]))
         .and_then(|i| i.with_capability(Some(capability())))
         .expect("an xp2pInfo")

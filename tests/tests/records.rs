@@ -19,9 +19,7 @@ const GOP: u32 = 2000;
 
 fn connect(world: &mut World) -> ServiceId {
     let info = world.info();
-    let servers =
-        info.servers().iter().flat_map(|s| s.addrs.iter().filter_map(|a| a.socket_addr())).collect();
-    let config = ServiceConfig { info, servers };
+    let config = ServiceConfig::of_addresses(info);
     world.sim.with(world.viewer, |v, now| v.start_service(now, config).expect("a service"))
 }
 

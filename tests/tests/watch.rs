@@ -45,7 +45,8 @@ fn home() -> Home {
     let any = "127.0.0.1:0".parse().expect("an address");
     let config = ServerConfig::new(secret(1), Entropy::from_os([7; 32]), any);
     let (server, _) = ServerHandle::spawn(&Smol, any, None, config).expect("a server");
-    let spec = ServerSpec { addr: server.local_addr().into(), key: Some(secret(1).public()) }.to_string();
+    let spec = ServerSpec { addr: server.local_addr().into(), tcp_port: None, key: Some(secret(1).public()) }
+        .to_string();
     let origin = OriginServer::bind(&Smol, OriginServerConfig::new(any)).expect("an origin");
     let url = origin.url("room");
     let stream = StreamId::of_url(&url).expect("a stream");

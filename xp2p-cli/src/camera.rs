@@ -126,7 +126,13 @@ fn servers(args: &Camera) -> Result<Vec<CameraServer>> {
                 None => known::find(&spec.addr.to_string())?,
             };
             let addrs = spec.addr.socket_addr().into_iter().collect();
-            Ok(CameraServer { key, addrs, advertised: vec![spec.addr], app_key: app_key.clone() })
+            Ok(CameraServer {
+                key,
+                addrs,
+                advertised: vec![spec.addr],
+                tcp_port: spec.tcp_port,
+                app_key: app_key.clone(),
+            })
         })
         .collect()
 }

@@ -78,6 +78,7 @@ pub(crate) async fn run(args: &Demo) -> Result<bool> {
         key: Some(server_key),
         addrs: vec![server.local_addr()],
         advertised: vec![server.local_addr().into()],
+        tcp_port: None,
         app_key: None,
     };
     let secret = SecretKey::from_bytes(keyfile::random()?);

@@ -56,7 +56,7 @@ fn home(args: &Demo) -> Result<Home> {
     let server_key = secret.public();
     let config = ServerConfig::new(secret, Entropy::from_os(keyfile::random()?), loopback());
     let (server, _) = ServerHandle::spawn(&rt(), loopback(), None, config)?;
-    let spec = ServerSpec { addr: server.local_addr().into(), key: Some(server_key) };
+    let spec = ServerSpec { addr: server.local_addr().into(), tcp_port: None, key: Some(server_key) };
     let origin = OriginServer::bind(&rt(), OriginServerConfig::new(loopback()))?;
     let source = match &args.input {
         Some(path) => SourceSpec::parse(&path.to_string_lossy()),

@@ -54,7 +54,7 @@ fn spec(args: &Server, bound: SocketAddr, key: xp2p_proto::keys::PublicKey) -> R
         ),
         None => bound.into(),
     };
-    Ok(ServerSpec { addr, key: Some(key) }.to_string())
+    Ok(ServerSpec { addr, tcp_port: None, key: Some(key) }.to_string())
 }
 
 enum News {

@@ -30,6 +30,7 @@ pub(crate) fn link_name(kind: PathKind) -> &'static str {
     match kind {
         PathKind::Direct => "direct",
         PathKind::Relay => "relay",
+        PathKind::RelayTcp => "relay-tcp",
     }
 }
 
@@ -38,6 +39,7 @@ pub(crate) fn link_words(kind: PathKind) -> &'static str {
     match kind {
         PathKind::Direct => "directly",
         PathKind::Relay => "over the relay",
+        PathKind::RelayTcp => "over the relay by TCP, because UDP does not get through",
     }
 }
 

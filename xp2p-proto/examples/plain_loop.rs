@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     config.path_mtu_discovery = false;
     let mut viewer = Viewer::new(config)?;
     viewer.set_local_addresses(start, &[local]);
-    let service = viewer.start_service(start, ServiceConfig { info, servers })?;
+    let service = viewer.start_service(start, ServiceConfig { info, servers, tcp: Vec::new() })?;
     viewer.start_live(start, service, Live::default())?;
 
     let (mut first_keyframe, mut tags) = (None, 0u64);

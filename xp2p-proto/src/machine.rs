@@ -47,7 +47,37 @@ pub struct Transmit {
     pub segment_size: Option<usize>,
 }
 
+/// Names a byte stream of a machine: a TCP connection that carries its datagrams where UDP does not get through. Never used
+/// again after its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ByteStreamId(pub u64);
+
+/// What a machine wants done with its byte streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a stream that nobody serves is stuck"]
+pub enum ByteStreamAction {
+    /// Open a TCP connection. [`Machine::handle_stream_opened`] or [`Machine::handle_stream_closed`] tells what came of it.
+    Connect {
+        /// Its name.
+        stream: ByteStreamId,
+        /// Where to.
+        remote: SocketAddr,
+    },
+    /// There are bytes to send: call [`Machine::poll_stream_bytes`] whenever the transport takes some, until it gives none.
+    Send {
+        /// Its name.
+        stream: ByteStreamId,
+    },
+    /// Close it, without waiting for what is under way. The machine has forgotten it.
+    Close {
+        /// Its name.
+        stream: ByteStreamId,
+    },
+}
+
 /// A sans-IO state machine: packets and timers in, packets and events out.
+///
+/// Byte streams are for machines that use or serve them; for all others the methods are there and do nothing.
 pub trait Machine {
     /// News for the application.
     type Event;
@@ -80,6 +110,30 @@ pub trait Machine {
 
     /// Tells the unix time (UTC) at `now`. Needed for capabilities that expire, which are refused without it.
     fn set_wall_clock(&mut self, now: Instant, unix: Duration);
+
+    /// Somebody at `remote` has opened a TCP connection to us. `None`: close it, there are too many.
+    fn handle_stream_accepted(&mut self, _now: Instant, _remote: SocketAddr) -> Option<ByteStreamId> {
+        None
+    }
+
+    /// A connection that was asked for with [`ByteStreamAction::Connect`] is there.
+    fn handle_stream_opened(&mut self, _now: Instant, _stream: ByteStreamId) {}
+
+    /// Takes in bytes of a stream, in order. Streams that the machine has closed are ignored.
+    fn handle_stream_bytes(&mut self, _now: Instant, _stream: ByteStreamId, _bytes: &[u8]) {}
+
+    /// A stream has ended, was reset, or could not be opened.
+    fn handle_stream_closed(&mut self, _now: Instant, _stream: ByteStreamId) {}
+
+    /// The next thing to do with a byte stream. Drained together with [`poll_transmit`](Self::poll_transmit).
+    fn poll_stream(&mut self) -> Option<ByteStreamAction> {
+        None
+    }
+
+    /// Appends the next bytes of a stream to `buf`, some 16 KiB at most. Call it when the transport takes bytes: what waits
+    /// in the machine is bounded and loses its oldest datagrams, what waits below it is late. Nothing appended: nothing to
+    /// send until the next [`ByteStreamAction::Send`].
+    fn poll_stream_bytes(&mut self, _now: Instant, _stream: ByteStreamId, _buf: &mut Vec<u8>) {}
 
     /// Tells that local addresses changed, or replaces them. `addrs` are the host's own addresses with the port
     /// of the machine's socket; they become candidates for direct paths.

@@ -10,7 +10,7 @@ use rand_core::Rng;
 use crate::info::Capability;
 use crate::keys::{PublicKey, SecretKey};
 use crate::link::stream::{ReadEnd, end, read, write};
-use crate::link::{ConnId, Dir, Link, LinkEvent, StreamId};
+use crate::link::{ConnId, Dir, Link, LinkEvent, StreamId, TcpPort};
 use crate::register::{AppKey, BINDING_LABEL, ClientOutcome, Introduction, RegisterClient, SERVER_ALPN};
 
 /// First pause after a lost connection; doubles up to [`MAX_PAUSE`].
@@ -37,6 +37,8 @@ pub(crate) struct Registrant<'a> {
     /// The server's key; the first one that it shows is put here if there is none.
     pub(crate) key: &'a mut Option<PublicKey>,
     pub(crate) addrs: &'a [SocketAddr],
+    /// Where the server takes the same over TCP, for when UDP does not get there.
+    pub(crate) tcp: Option<TcpPort>,
     pub(crate) app_key: Option<&'a AppKey>,
     /// Whether the server may show the camera to many viewers.
     pub(crate) allow_transit: bool,
@@ -172,6 +174,9 @@ impl Registration {
             return;
         };
         self.next_addr = self.next_addr.wrapping_add(1);
+        if let Some(port) = registrant.tcp {
+            link.add_tcp_relay(port.of(addr, *registrant.key));
+        }
         match link.connect_server(now, *registrant.key, addr, SERVER_ALPN) {
             Ok(conn) => {
                 self.attempt = Some(Attempt { conn, addr, until: Some(now + ATTEMPT), exchange: None });
@@ -213,6 +218,10 @@ impl Registration {
                 vec![RegistrationNews::Lost { server, reason: reason.to_string() }]
             }
             LinkEvent::Readable(stream) => self.receive(now, link, rng, stream),
+            LinkEvent::BackOnUdp => {
+                self.renew(now, link);
+                Vec::new()
+            }
             _ => Vec::new(),
         }
     }
@@ -287,7 +296,10 @@ impl Registration {
                 link.set_relay_server(old, false);
             }
             link.set_relay_server(attempt.addr, true);
-            link.add_observed_address(now, observed);
+            // Over TCP the server sees another port than that of our socket, of no use to anybody.
+            if !link.is_over_tcp(attempt.addr) {
+                link.add_observed_address(now, observed);
+            }
             news.push(RegistrationNews::Registered { server, observed });
         }
         if let Some(reason) = failed.as_ref().or(refused.as_ref()) {

@@ -110,7 +110,8 @@ async fn ours<R: Runtime>(runtime: &R, file: &File) -> Duration {
     let (server, _) = ServerHandle::spawn(runtime, anywhere(), None, config).expect("a server");
     let at = server.local_addr();
     let (secret, entropy) = identity(runtime);
-    let known = CameraServer { key, addrs: vec![at], advertised: vec![at.into()], app_key: None };
+    let known =
+        CameraServer { key, addrs: vec![at], advertised: vec![at.into()], tcp_port: None, app_key: None };
     let config = CameraConfig::new(secret, entropy, vec![known]);
     let app = Arc::new(App(Arc::new(file.clone())));
     let (camera, events) = CameraHandle::spawn_with(runtime, anywhere(), config, app).expect("a camera");

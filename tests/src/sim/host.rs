@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use xp2p_proto::machine::{Datagram, Machine, Transmit};
+use xp2p_proto::machine::{ByteStreamAction, ByteStreamId, Datagram, Machine, Transmit};
 
 use super::link::{LinkConfig, Pipe};
 use super::nat::NatId;
@@ -164,6 +164,12 @@ pub(crate) trait Guest {
     fn collect_events(&mut self, at: Nanos) -> (usize, usize);
     fn poll_timeout(&self) -> Option<Instant>;
     fn set_wall_clock(&mut self, now: Instant, unix: Duration);
+    fn handle_stream_accepted(&mut self, now: Instant, remote: SocketAddr) -> Option<ByteStreamId>;
+    fn handle_stream_opened(&mut self, now: Instant, stream: ByteStreamId);
+    fn handle_stream_bytes(&mut self, now: Instant, stream: ByteStreamId, bytes: &[u8]);
+    fn handle_stream_closed(&mut self, now: Instant, stream: ByteStreamId);
+    fn poll_stream(&mut self) -> Option<ByteStreamAction>;
+    fn poll_stream_bytes(&mut self, now: Instant, stream: ByteStreamId, buf: &mut Vec<u8>);
     fn set_local_addresses(&mut self, now: Instant, addrs: &[SocketAddr]);
     fn as_any(&self) -> &dyn Any;
     fn as_any_mut(&mut self) -> &mut dyn Any;
@@ -209,6 +215,30 @@ where
 
     fn set_wall_clock(&mut self, now: Instant, unix: Duration) {
         self.machine.set_wall_clock(now, unix);
+    }
+
+    fn handle_stream_accepted(&mut self, now: Instant, remote: SocketAddr) -> Option<ByteStreamId> {
+        self.machine.handle_stream_accepted(now, remote)
+    }
+
+    fn handle_stream_opened(&mut self, now: Instant, stream: ByteStreamId) {
+        self.machine.handle_stream_opened(now, stream);
+    }
+
+    fn handle_stream_bytes(&mut self, now: Instant, stream: ByteStreamId, bytes: &[u8]) {
+        self.machine.handle_stream_bytes(now, stream, bytes);
+    }
+
+    fn handle_stream_closed(&mut self, now: Instant, stream: ByteStreamId) {
+        self.machine.handle_stream_closed(now, stream);
+    }
+
+    fn poll_stream(&mut self) -> Option<ByteStreamAction> {
+        self.machine.poll_stream()
+    }
+
+    fn poll_stream_bytes(&mut self, now: Instant, stream: ByteStreamId, buf: &mut Vec<u8>) {
+        self.machine.poll_stream_bytes(now, stream, buf);
     }
 
     fn set_local_addresses(&mut self, now: Instant, addrs: &[SocketAddr]) {

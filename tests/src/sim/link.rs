@@ -117,6 +117,11 @@ pub(crate) struct Pipe {
 }
 
 impl Pipe {
+    /// One-way delay, without what waits.
+    pub(crate) fn latency(&self) -> Nanos {
+        nanos(self.config.latency)
+    }
+
     /// # Panics
     /// If the configuration makes no sense (see [`check`]).
     pub(crate) fn new(config: PipeConfig) -> Self {

@@ -13,6 +13,8 @@
 //! Two hosts behind the same NAT that use each other's private address skip the links and take the LAN. IPv6
 //! addresses are never translated: a host behind a NAT has its IPv6 addresses in the public network.
 //!
+//! TCP connections that machines ask for have the delay of the same links, and nothing else of them.
+//!
 //! The simulator is test equipment: wrong use (an unknown address, a removed host) and a machine that breaks its
 //! contract panic with the name of the host, because that is what makes a test fail where the fault is.
 
@@ -22,6 +24,7 @@ mod nat;
 mod queue;
 mod rng;
 mod route;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod time;

@@ -204,6 +204,20 @@ impl Trace {
         });
     }
 
+    /// Notes bytes of a TCP connection.
+    pub(crate) fn record_stream(&mut self, at: Nanos, connection: u64, end: u8, bytes: &[u8]) {
+        if self.off {
+            return;
+        }
+        let out = &mut self.pending;
+        out.extend_from_slice(&at.to_le_bytes());
+        out.extend_from_slice(&connection.to_le_bytes());
+        // No verdict of a packet has such a code.
+        out.extend_from_slice(&[u8::MAX, end]);
+        out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        out.extend_from_slice(bytes);
+    }
+
     pub(crate) fn hash(&self) -> String {
         let mut hasher = self.hasher.clone();
         hasher.update(&self.pending);

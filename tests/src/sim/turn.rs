@@ -54,6 +54,7 @@ impl Sim {
         let mut scratch = std::mem::take(&mut self.scratch);
         loop {
             self.drain_transmits(index, guest.as_mut(), &mut scratch);
+            self.drain_streams(index, guest.as_mut());
             let (new, waiting) = guest.collect_events(at);
             assert!(
                 waiting <= MAX_EVENTS,

@@ -12,6 +12,7 @@ use super::link::LinkConfig;
 use super::nat::{Nat, NatConfig, NatId};
 use super::queue::{PacketQueue, TimerIndex};
 use super::rng::Dice;
+use super::tcp::Tcp;
 use super::time::{Clock, Nanos, nanos};
 use super::trace::{Count, Trace, TraceRecord, Traffic};
 
@@ -75,6 +76,7 @@ pub struct Sim {
     pub(crate) owners: BTreeMap<(u32, IpAddr), Owner>,
     pub(crate) queue: PacketQueue,
     pub(crate) timers: TimerIndex,
+    pub(crate) tcp: Tcp,
     pub(crate) trace: Trace,
     /// (sender, receiver) to what was delivered.
     pub(crate) flows: BTreeMap<(u32, u32), Count>,
@@ -101,6 +103,7 @@ impl Sim {
             owners: BTreeMap::new(),
             queue: PacketQueue::default(),
             timers: TimerIndex::default(),
+            tcp: Tcp::default(),
             trace: Trace::new(),
             flows: BTreeMap::new(),
             core_latency: 0,
@@ -240,6 +243,7 @@ impl Sim {
         M::Event: 'static,
     {
         let old = std::mem::replace(&mut self.seat_mut(host).machine, machine);
+        self.reset_tcp(host.index);
         self.start(host.index);
         old
     }
@@ -270,6 +274,7 @@ impl Sim {
     {
         let index = host.index as usize;
         self.release(host.index);
+        self.reset_tcp(host.index);
         self.timers.set(host.index, None);
         let guest = self.hosts[index].guest.take();
         let seat = guest.and_then(|guest| guest.into_any().downcast::<Seat<M>>().ok());
@@ -338,6 +343,15 @@ impl Sim {
     fn step_before(&mut self, end: Nanos) -> bool {
         let packet = self.queue.next_at();
         let timer = self.timers.next();
+        if let Some(at) = self.tcp.next_at()
+            && at <= end
+            && packet.is_none_or(|packet| at <= packet)
+            && timer.is_none_or(|(due, _)| at <= due)
+        {
+            self.advance(at);
+            self.deliver_segment();
+            return true;
+        }
         // Packets that are there come before a timer of the same instant, as in a driver that reads its socket
         // before it looks at the clock.
         match (packet, timer) {
@@ -536,6 +550,7 @@ impl Sim {
 
     fn relocate(&mut self, index: u32, behind: Option<NatId>, addrs: &[IpAddr]) {
         self.release(index);
+        self.lose_tcp(index);
         let name = self.hosts[index as usize].name.clone();
         self.claim(index, &name, behind, addrs);
         let host = &mut self.hosts[index as usize];

@@ -289,8 +289,13 @@ pub(crate) async fn camera<S: Runtime, C: Runtime, V: Runtime>(
     at: SocketAddr,
     app: Arc<dyn CameraApp>,
 ) -> (CameraHandle, Receiver<CameraEvent>, Xp2pInfo) {
-    let server =
-        CameraServer { key: Some(server), addrs: vec![at], advertised: vec![at.into()], app_key: None };
+    let server = CameraServer {
+        key: Some(server),
+        addrs: vec![at],
+        advertised: vec![at.into()],
+        tcp_port: None,
+        app_key: None,
+    };
     let mut config = CameraConfig::new(secret, entropy(&place.camera), vec![server]);
     (config.talk, config.max_viewers, config.max_connect_num) = (true, 16, 32);
     let (camera, events) = CameraHandle::spawn_on(&place.camera, socket, config, app).expect("a camera");

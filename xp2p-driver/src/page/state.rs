@@ -70,6 +70,11 @@ impl News {
             ServiceEvent::Path(PathKind::Relay) => {
                 ("connected", "the camera is reached over the relay of its server".to_owned())
             }
+            ServiceEvent::Path(PathKind::RelayTcp) => (
+                "connected",
+                "the camera is reached over the relay of its server by TCP, because UDP does not get through"
+                    .to_owned(),
+            ),
             ServiceEvent::Reconnecting(reason) => ("reconnecting", format!("{reason}; trying to come back")),
             ServiceEvent::Disconnect { reason, .. } => {
                 ("over", format!("{reason}; start xp2p again to go on"))

@@ -255,7 +255,8 @@ impl<R: Runtime> Shared<R> {
         transit: &Capability,
     ) -> Result<(Offer, Vec<String>, Vec<StreamId>), String> {
         let addr = crate::event_loop::reachable(self.server.local_addr());
-        let server = ServerAddr { key: self.config.identity.public(), addrs: vec![addr.into()] };
+        let server =
+            ServerAddr { key: self.config.identity.public(), addrs: vec![addr.into()], tcp_port: None };
         let info = Xp2pInfo::new(key, ticket, vec![server], Version::CURRENT)
             .and_then(|info| info.with_capability(Some(transit.clone())))
             .map_err(|e| e.to_string())?;

@@ -86,7 +86,11 @@ pub fn capability_of(url: &str) -> Option<Capability> {
 /// The servers of a camera, by each of their addresses.
 pub fn servers_of(camera: &Xp2pInfo) -> Vec<ServerSpec> {
     let specs = camera.servers().iter().flat_map(|server| {
-        server.addrs.iter().map(|addr| ServerSpec { addr: addr.clone(), key: Some(server.key) })
+        server.addrs.iter().map(|addr| ServerSpec {
+            addr: addr.clone(),
+            tcp_port: server.tcp_port,
+            key: Some(server.key),
+        })
     });
     specs.collect()
 }

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use thiserror::Error;
 use xp2p_proto::command::CommandOutcome;
 use xp2p_proto::info::{Host, Xp2pInfo};
-use xp2p_proto::link::{PathInfo, PathTotals};
+use xp2p_proto::link::{PathInfo, PathTotals, TcpRelay};
 use xp2p_proto::request::{Command, Download, Live, Playback, Voice};
 use xp2p_proto::viewer::{
     MessageKey, Resume, ServiceConfig, ServiceId, StreamKey, StreamStats, Viewer, ViewerConfig, ViewerError,
@@ -129,11 +129,12 @@ impl<R: Runtime> ViewerHandle<R> {
     }
 
     async fn connect_claimed(&self, info: Xp2pInfo) -> Result<(Service, Claim), StartError> {
-        let servers = self.resolve(&info).await?;
+        let tcp = self.resolve(&info).await?;
         let (sender, events) = async_channel::bounded(MAX_EVENTS);
         let routes = self.routes.clone();
         let start = move |viewer: &mut Viewer, now| {
-            let id = viewer.start_service(now, ServiceConfig { info, servers })?;
+            let servers = tcp.iter().map(|relay| relay.server).collect();
+            let id = viewer.start_service(now, ServiceConfig { info, servers, tcp })?;
             // In the machine's own task, so that nothing is lost between the start and the first event.
             routes.lock().events.insert(id, sender);
             Ok(id)
@@ -308,17 +309,26 @@ impl<R: Runtime> ViewerHandle<R> {
         self.handle.call(stop).await
     }
 
-    async fn resolve(&self, info: &Xp2pInfo) -> Result<Vec<SocketAddr>, StartError> {
+    /// The addresses of a camera's servers, for UDP and for TCP.
+    async fn resolve(&self, info: &Xp2pInfo) -> Result<Vec<TcpRelay>, StartError> {
         let mut addrs = Vec::new();
         let mut failed = None;
-        for addr in info.servers().iter().flat_map(|s| &s.addrs) {
-            match (&addr.host, addr.socket_addr()) {
-                (_, Some(addr)) => addrs.push(addr),
-                (Host::Name(name), None) => match self.runtime.resolve(name.to_string(), addr.port).await {
-                    Ok(found) => addrs.extend(found),
-                    Err(error) => failed = Some(StartError::Resolve { host: name.to_string(), error }),
-                },
-                (Host::Ip(_), None) => {}
+        for server in info.servers() {
+            for addr in &server.addrs {
+                match (&addr.host, addr.socket_addr()) {
+                    (_, Some(at)) => addrs.push(Xp2pInfo::tcp_relay(server, at)),
+                    (Host::Name(name), None) => {
+                        match self.runtime.resolve(name.to_string(), addr.port).await {
+                            Ok(found) => {
+                                addrs.extend(found.into_iter().map(|at| Xp2pInfo::tcp_relay(server, at)))
+                            }
+                            Err(error) => {
+                                failed = Some(StartError::Resolve { host: name.to_string(), error })
+                            }
+                        }
+                    }
+                    (Host::Ip(_), None) => {}
+                }
             }
         }
         match failed {

@@ -47,6 +47,7 @@ impl ServiceStat {
         let link = match selected.map(|p| p.kind) {
             Some(PathKind::Direct) => "direct",
             Some(PathKind::Relay) => "relay",
+            Some(PathKind::RelayTcp) => "relay-tcp",
             None if self.sharing.is_some() => "shared",
             None => "none",
         };

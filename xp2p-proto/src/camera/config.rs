@@ -24,6 +24,8 @@ pub struct CameraServer {
     pub key: Option<PublicKey>,
     /// Its addresses, tried one after the other. May be empty until a name is resolved.
     pub addrs: Vec<SocketAddr>,
+    /// The port of its relay over TCP, which is used where UDP does not get through. `None`: the number of its UDP port.
+    pub tcp_port: Option<u16>,
     /// Its addresses as the xp2pInfo tells them to viewers; a name may stand here.
     pub advertised: Vec<HostPort>,
     /// Admission at this server.

@@ -34,9 +34,9 @@ use self::session::{Load, Session};
 use crate::flv::Tag;
 use crate::info::{Capability, Rights, ServerAddr, Xp2pInfo};
 use crate::keys::{PublicKey, Ticket, TicketNonce};
-use crate::link::{ConnId, Link, LinkConfig, LinkEvent, LinkStats, LostReason};
+use crate::link::{ConnId, Link, LinkConfig, LinkEvent, LinkStats, LostReason, TcpPort};
 use crate::live::PushError;
-use crate::machine::{Datagram, Machine, Transmit};
+use crate::machine::{ByteStreamAction, ByteStreamId, Datagram, Machine, Transmit};
 use crate::registration::{Registrant, Registration, RegistrationNews};
 use crate::request::Quality;
 
@@ -124,7 +124,7 @@ impl Camera {
             .config
             .servers
             .iter()
-            .map(|s| Some(ServerAddr { key: s.key?, addrs: s.advertised.clone() }))
+            .map(|s| Some(ServerAddr { key: s.key?, addrs: s.advertised.clone(), tcp_port: s.tcp_port }))
             .collect::<Option<Vec<_>>>()?;
         let capability =
             Capability::issue(&self.config.secret, rights, self.config.epoch, expiry, self.serial);
@@ -222,6 +222,11 @@ impl Camera {
     /// What the link dropped and why.
     pub fn link_stats(&self) -> LinkStats {
         self.link.stats()
+    }
+
+    /// Whether any server is reached over TCP at present, because UDP does not get there.
+    pub fn is_over_tcp(&self) -> bool {
+        self.link.uses_tcp()
     }
 
     /// Ends the session of one viewer.
@@ -365,6 +370,7 @@ fn registrant(config: &mut CameraConfig, index: usize) -> Option<Registrant<'_>>
         name: &config.name,
         key: &mut server.key,
         addrs: &server.addrs,
+        tcp: Some(TcpPort::from_option(server.tcp_port)),
         app_key: server.app_key.as_ref(),
         allow_transit: config.allow_transit,
     })
@@ -410,6 +416,28 @@ impl Machine for Camera {
 
     fn set_wall_clock(&mut self, now: Instant, unix: Duration) {
         self.wall_clock = Some((now, unix));
+    }
+
+    fn handle_stream_opened(&mut self, now: Instant, stream: ByteStreamId) {
+        self.link.handle_stream_opened(now, stream);
+    }
+
+    fn handle_stream_bytes(&mut self, now: Instant, stream: ByteStreamId, bytes: &[u8]) {
+        self.link.handle_stream_bytes(now, stream, bytes);
+        self.handle_link_events(now);
+    }
+
+    fn handle_stream_closed(&mut self, now: Instant, stream: ByteStreamId) {
+        self.link.handle_stream_closed(now, stream);
+        self.handle_link_events(now);
+    }
+
+    fn poll_stream(&mut self) -> Option<ByteStreamAction> {
+        self.link.poll_stream()
+    }
+
+    fn poll_stream_bytes(&mut self, now: Instant, stream: ByteStreamId, buf: &mut Vec<u8>) {
+        self.link.poll_stream_bytes(now, stream, buf);
     }
 
     fn set_local_addresses(&mut self, now: Instant, addrs: &[SocketAddr]) {

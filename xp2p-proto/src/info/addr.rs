@@ -247,13 +247,17 @@ impl FromStr for HostPort {
         if let Host::Ip(ip) = host {
             check_ip(ip).map_err(HostPortError::Addr)?;
         }
-        if !port.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(HostPortError::Port);
-        }
-        match port.parse() {
-            Ok(0) | Err(_) => Err(HostPortError::Port),
-            Ok(port) => Ok(Self { host, port }),
-        }
+        Ok(Self { host, port: port_number(port)? })
+    }
+}
+
+fn port_number(text: &str) -> Result<u16, HostPortError> {
+    if !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(HostPortError::Port);
+    }
+    match text.parse() {
+        Ok(0) | Err(_) => Err(HostPortError::Port),
+        Ok(port) => Ok(port),
     }
 }
 
@@ -264,13 +268,18 @@ pub struct ServerAddr {
     pub key: PublicKey,
     /// Where it is, the best first, 1 to [`MAX_ADDRS`](super::MAX_ADDRS).
     pub addrs: Vec<HostPort>,
+    /// The port of its relay over TCP, where that is not the number of its UDP port. Not 0.
+    pub tcp_port: Option<u16>,
 }
 
-/// A server as a person names it: `HOST:PORT#KEY`, or `HOST:PORT` to trust the first key seen.
+/// A server as a person names it: `HOST:PORT#KEY`, or `HOST:PORT` to trust the first key seen. `HOST:PORT/443#KEY` if its
+/// relay over TCP has another port than UDP, here 443.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSpec {
     /// Where it is.
     pub addr: HostPort,
+    /// The port of its relay over TCP, where that is not the number of its UDP port. Not 0.
+    pub tcp_port: Option<u16>,
     /// The key that it must prove.
     pub key: Option<PublicKey>,
 }
@@ -278,6 +287,9 @@ pub struct ServerSpec {
 impl fmt::Display for ServerSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.addr.fmt(f)?;
+        if let Some(port) = self.tcp_port {
+            write!(f, "/{port}")?;
+        }
         self.key.map_or(Ok(()), |key| write!(f, "#{key}"))
     }
 }
@@ -290,7 +302,13 @@ impl FromStr for ServerSpec {
             None => (text, None),
             Some((addr, key)) => (addr, Some(key.parse().map_err(HostPortError::Key)?)),
         };
-        Ok(Self { addr: addr.parse()?, key })
+        let (addr, tcp) = match addr.split_once('/') {
+            None => (addr, None),
+            Some((addr, port)) => (addr, Some(port)),
+        };
+        let addr: HostPort = addr.parse()?;
+        let tcp_port = tcp.map(port_number).transpose()?.filter(|port| *port != addr.port);
+        Ok(Self { addr, tcp_port, key })
     }
 }
 
@@ -362,6 +380,18 @@ mod tests {
         let spec: ServerSpec = "[::1]:3478".parse().unwrap();
         assert_eq!((spec.key, spec.to_string().as_str()), (None, "[::1]:3478"));
         assert!(matches!("a.example:1#abc".parse::<ServerSpec>(), Err(HostPortError::Key(_))));
+        let spec: ServerSpec = format!("a.example:3478/443#{key}").parse().unwrap();
+        assert_eq!((spec.tcp_port, spec.key), (Some(443), Some(key)));
+        assert_eq!(spec.to_string().parse(), Ok(spec));
+        let same: ServerSpec = "[::1]:3478/3478".parse().unwrap();
+        assert_eq!(
+            (same.tcp_port, same.to_string().as_str()),
+            (None, "[::1]:3478"),
+            "one text for one value"
+        );
+        for wrong in ["a.example:1/", "a.example:1/0", "a.example:1/x", "a.example/1", "a.example:1/65536"] {
+            assert!(wrong.parse::<ServerSpec>().is_err(), "{wrong}");
+        }
         assert_eq!("a.example#abc".parse::<ServerSpec>().map_err(|e| e.to_string().is_empty()), Err(false));
     }
 }

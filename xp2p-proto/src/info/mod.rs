@@ -16,10 +16,11 @@
 //! | 16 | ticket |
 //! | 1 | number of servers, 1 to 3; for each: |
 //! | 32 | its public key |
-//! | 1 | number of its addresses, 1 to 4; for each: |
+//! | 1 | number of its addresses, 1 to 4, plus 64 if a TCP port follows them; for each: |
 //! | 1 | kind: 4, 6 or 0 |
 //! | 4, 16, or 1 + n | the address; for kind 0 the length of a name and the name |
 //! | 2 | port, big endian, not 0 |
+//! | 2 | with the 64: the server's port for the relay over TCP, not 0; else it is that of UDP |
 //! | 1 | number of addresses in the local network, 0 to 4; each as above, of kind 4 or 6 |
 //! | 1 | bytes of the capability, 0 or 86 |
 //! | 0 or 86 | the [`Capability`], signed by this camera |
@@ -55,6 +56,7 @@ pub use self::rights::{Right, Rights, RightsError};
 pub use self::transit::transit_serial;
 pub use self::version::{Feature, FlagError, Flags, MAX_VERSION_TEXT, Version, VersionError, VersionTooLow};
 use crate::keys::{PublicKey, Ticket};
+use crate::link::{TcpPort, TcpRelay};
 
 /// First characters of an xp2pInfo.
 pub const PREFIX: &str = "XP2P";
@@ -153,6 +155,12 @@ impl Xp2pInfo {
     /// The servers, the best first.
     pub fn servers(&self) -> &[ServerAddr] {
         &self.payload.servers
+    }
+
+    /// Where a server takes over TCP what it does not get over UDP. `at` is where the server was found: one of its addresses,
+    /// or what its name was resolved to.
+    pub fn tcp_relay(server: &ServerAddr, at: SocketAddr) -> TcpRelay {
+        TcpPort::from_option(server.tcp_port).of(at, Some(server.key))
     }
 
     /// Addresses of the camera in its local network.

@@ -18,6 +18,8 @@ use crate::keys::{KEY_LEN, PublicKey, Ticket};
 const TAG_NAME: u8 = 0;
 const TAG_V4: u8 = 4;
 const TAG_V6: u8 = 6;
+/// Added to the number of addresses of a server if the port of its relay over TCP follows them.
+const TCP_PORT: u8 = 0x40;
 
 /// What a payload holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +93,9 @@ impl Payload {
         out.push(count(self.servers.len()));
         for server in &self.servers {
             out.extend_from_slice(server.key.as_bytes());
-            out.push(count(server.addrs.len()));
+            let tcp_port = if server.tcp_port.is_some() { TCP_PORT } else { 0 };
+            // A count that would run into the flag is above the limit with what is left of it, too.
+            out.push(count(server.addrs.len()).min(TCP_PORT - 1) | tcp_port);
             for addr in &server.addrs {
                 match &addr.host {
                     Host::Ip(ip) => encode_ip(&mut out, *ip),
@@ -102,6 +106,9 @@ impl Payload {
                     }
                 }
                 out.extend_from_slice(&addr.port.to_be_bytes());
+            }
+            if let Some(port) = server.tcp_port {
+                out.extend_from_slice(&port.to_be_bytes());
             }
         }
         out.push(count(self.lan.len()));
@@ -186,6 +193,7 @@ fn servers(input: &[u8]) -> Parsed<'_, Vec<ServerAddr>> {
         }
         let at = after;
         let (after, found) = context("the number of a server's addresses", byte).parse(at)?;
+        let (has_tcp_port, found) = (found & TCP_PORT != 0, found & !TCP_PORT);
         if found == 0 || usize::from(found) > MAX_ADDRS {
             return fail(at, PayloadReason::AddressCount { found });
         }
@@ -200,7 +208,17 @@ fn servers(input: &[u8]) -> Parsed<'_, Vec<ServerAddr>> {
             addrs.push(addr);
             rest = after;
         }
-        servers.push(ServerAddr { key, addrs });
+        let mut tcp_port = None;
+        if has_tcp_port {
+            let at = rest;
+            let (after, port) = context("the TCP port of a server", be_u16).parse(at)?;
+            if port == 0 {
+                return fail(at, PayloadReason::Addr(AddrError::PortZero));
+            }
+            tcp_port = Some(port);
+            rest = after;
+        }
+        servers.push(ServerAddr { key, addrs, tcp_port });
     }
     Ok((rest, servers))
 }

@@ -16,7 +16,7 @@ fn addr(text: &str) -> HostPort {
 }
 
 fn server(n: u8, addrs: &[&str]) -> ServerAddr {
-    ServerAddr { key: key(n).public(), addrs: addrs.iter().map(|a| addr(a)).collect() }
+    ServerAddr { key: key(n).public(), addrs: addrs.iter().map(|a| addr(a)).collect(), tcp_port: None }
 }
 
 fn small() -> Xp2pInfo {
@@ -70,7 +70,7 @@ prop_compose! {
     ) -> Xp2pInfo {
         let addrs: Vec<_> = addrs.into_iter().collect();
         let servers = addrs.chunks(3).take(servers).zip(100u8..).map(|(addrs, n)| {
-            ServerAddr { key: key(n).public(), addrs: addrs.to_vec() }
+            ServerAddr { key: key(n).public(), addrs: addrs.to_vec(), tcp_port: None }
         });
         let capability = capability.map(|(rights, epoch, expiry, serial)| {
             let rights = Rights::from_bits(rights).unwrap();
@@ -344,10 +344,10 @@ fn an_info_cannot_be_made_of_wrong_parts() {
     let four = (2..6).map(|n| server(n, &[&format!("192.0.2.{n}:1")])).collect();
     assert_eq!(make(four), Err((-2001, PayloadReason::ServerCount { found: 4 })));
     let many = (1..=300u16).map(|port| HostPort { host: addr("a:1").host, port }).collect();
-    let many = vec![ServerAddr { key: key(2).public(), addrs: many }];
+    let many = vec![ServerAddr { key: key(2).public(), addrs: many, tcp_port: None }];
     assert!(matches!(make(many), Err((_, PayloadReason::TooLong { .. }))));
     let port = HostPort { host: addr("a:1").host, port: 0 };
-    let wrong = vec![ServerAddr { key: key(2).public(), addrs: vec![port] }];
+    let wrong = vec![ServerAddr { key: key(2).public(), addrs: vec![port], tcp_port: None }];
     assert_eq!(make(wrong), Err((-2001, PayloadReason::Addr(AddrError::PortZero))));
     let long = format!("{}:1", ["a".repeat(63), "b".repeat(63), "c".repeat(63)].join("."));
     let long: Vec<_> =
@@ -367,4 +367,29 @@ fn logs_show_neither_ticket_nor_capability() {
     let capability = full().capability().unwrap().to_base64();
     assert!(!shown.contains(&capability[40..]) && !shown.contains("signature"), "{shown}");
     assert!(shown.contains("Ticket(07070707..)"), "{shown}");
+}
+
+#[test]
+fn a_tcp_port_of_its_own_is_told_and_nothing_else_changes() {
+    let build = |tcp_port| {
+        let mut servers = vec![server(2, &["s.example:3478"]), server(3, &["192.0.2.1:9"])];
+        servers[0].tcp_port = tcp_port;
+        Xp2pInfo::new(key(1).public(), Ticket::from_bytes([7; 16]), servers, Version::CURRENT)
+    };
+    let (without, with) = (build(None).unwrap(), build(Some(443)).unwrap());
+    assert_eq!(Xp2pInfo::parse(&with.to_text()), Ok(with.clone()));
+    assert_eq!(with.servers()[0].tcp_port, Some(443));
+    let (plain, ported) = (without.to_payload(), with.to_payload());
+    // Format, key, ticket, number of servers, key, and then the number of addresses.
+    let count = 1 + 32 + 16 + 1 + 32;
+    let end = count + 1 + 1 + 1 + "s.example".len() + 2;
+    assert_eq!(ported[count], plain[count] | 0x40);
+    assert_eq!(ported[count + 1..end], plain[count + 1..end]);
+    assert_eq!(ported[end..end + 2], 443u16.to_be_bytes());
+    assert_eq!(ported[end + 2..], plain[end..]);
+    assert!(build(Some(0)).is_err(), "there is no port 0");
+    let relay = Xp2pInfo::tcp_relay(&with.servers()[0], "192.0.2.9:3478".parse().unwrap());
+    assert_eq!((relay.tcp, relay.key), ("192.0.2.9:443".parse().unwrap(), Some(key(2).public())));
+    let relay = Xp2pInfo::tcp_relay(&with.servers()[1], "192.0.2.1:9".parse().unwrap());
+    assert_eq!(relay.tcp, "192.0.2.1:9".parse().unwrap());
 }

@@ -6,8 +6,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
+use crate::machine::ByteStreamId;
+
 /// UDP port of every virtual address. Any non-zero value will do.
 const VIRTUAL_PORT: u16 = 1;
+/// Set in the numbers of tunnels, to tell them from relay flows.
+const TUNNEL: u64 = 1 << 63;
 
 /// The virtual address of relay flow number `index`.
 pub(super) fn virtual_addr(index: u64) -> SocketAddr {
@@ -15,8 +19,27 @@ pub(super) fn virtual_addr(index: u64) -> SocketAddr {
     SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::new(0x100, 0, 0, 0, a, b, c, d), VIRTUAL_PORT, 0, 0))
 }
 
-/// The relay flow number that a virtual address stands for; `None` for real addresses.
+/// The relay flow number that a virtual address stands for; `None` for all others.
 pub(super) fn virtual_index(addr: SocketAddr) -> Option<u64> {
+    index(addr).filter(|index| index & TUNNEL == 0)
+}
+
+/// The address at which a server sees whoever talks to it through a tunnel. No UDP datagram may come from there.
+pub(crate) fn tunnel_addr(id: ByteStreamId) -> SocketAddr {
+    virtual_addr(id.0 | TUNNEL)
+}
+
+/// The tunnel that an address stands for; `None` for all others.
+pub(crate) fn tunnel_of(addr: SocketAddr) -> Option<ByteStreamId> {
+    index(addr).filter(|index| index & TUNNEL != 0).map(|index| ByteStreamId(index & !TUNNEL))
+}
+
+/// Whether an address is one of those that stand for something else. Whoever sends from there by UDP forges it.
+pub(crate) fn is_virtual(addr: SocketAddr) -> bool {
+    index(addr).is_some()
+}
+
+fn index(addr: SocketAddr) -> Option<u64> {
     match addr {
         SocketAddr::V6(v6) if is_discard_only(*v6.ip()) => Some(v6.ip().to_bits() as u64),
         _ => None,
@@ -82,8 +105,13 @@ mod tests {
 
     #[test]
     fn virtual_addresses_carry_their_index() {
-        for index in [0, 1, 0xffff, 0x1_0000, u64::MAX] {
+        for index in [0, 1, 0xffff, 0x1_0000, u64::MAX >> 1] {
             assert_eq!(virtual_index(virtual_addr(index)), Some(index));
+            assert_eq!(tunnel_of(virtual_addr(index)), None);
+            assert_eq!(tunnel_of(tunnel_addr(ByteStreamId(index))), Some(ByteStreamId(index)));
+            assert_eq!(virtual_index(tunnel_addr(ByteStreamId(index))), None);
+            assert!(is_virtual(virtual_addr(index)) && is_virtual(tunnel_addr(ByteStreamId(index))));
+            assert!(!is_probable(tunnel_addr(ByteStreamId(index)), true));
         }
         assert_eq!(virtual_index(addr("[2001:db8::1]:1")), None);
         assert_eq!(virtual_index(addr("[100:0:0:1::1]:1")), None, "outside the /64");

@@ -32,6 +32,8 @@ pub(super) struct Conn {
     /// Whether the session runs over this machine's loopback only, where loopback candidates make sense.
     pub(super) loopback: bool,
     pub(super) handshaking: bool,
+    /// Something has come for it.
+    pub(super) heard: bool,
     /// Closed by us: nothing more is reported.
     pub(super) closed: bool,
     /// Whether our addresses may be told to the peer.
@@ -44,7 +46,9 @@ pub(super) struct Conn {
     pub(super) reported: Option<SocketAddr>,
     /// The kind of path that was reported last.
     told: Option<PathKind>,
-    relay_path: bool,
+    pub(super) relay_path: bool,
+    /// Whether what goes through the server goes there over TCP.
+    pub(super) over_tcp: bool,
     offered: Vec<SocketAddr>,
     next_round: Option<Instant>,
     rounds: usize,
@@ -70,6 +74,7 @@ impl Conn {
             paths: Paths::default(),
             loopback,
             handshaking: true,
+            heard: false,
             closed: false,
             seek_direct: false,
             dirty: false,
@@ -79,6 +84,7 @@ impl Conn {
             reported: None,
             told: None,
             relay_path,
+            over_tcp: false,
             offered: Vec::new(),
             next_round: None,
             rounds: 0,
@@ -159,15 +165,40 @@ impl Conn {
     }
 
     fn report(&mut self, outcome: Outcome, out: &mut VecDeque<(ConnId, LinkEvent)>) {
-        // From one direct path to another is no news: both are direct.
-        if outcome.switched
-            && let Some(kind) = self.paths.selected_kind()
+        if outcome.switched {
+            self.tell_kind(out);
+        }
+        if outcome.lost_direct {
+            self.emit(out, LinkEvent::DirectLost);
+        }
+    }
+
+    /// The kind of path that data goes by.
+    pub(super) fn kind(&self) -> Option<PathKind> {
+        self.paths.selected_kind().map(|kind| kind.over(self.over_tcp))
+    }
+
+    /// Tells the kind of path if it is another one. From one direct path to another is no news: both are direct.
+    fn tell_kind(&mut self, out: &mut VecDeque<(ConnId, LinkEvent)>) {
+        if let Some(kind) = self.kind()
             && self.told.replace(kind) != Some(kind)
         {
             self.emit(out, LinkEvent::Path(kind));
         }
-        if outcome.lost_direct {
-            self.emit(out, LinkEvent::DirectLost);
+    }
+
+    /// Notes by which way the server is reached.
+    pub(super) fn set_over_tcp(&mut self, tcp: bool, out: &mut VecDeque<(ConnId, LinkEvent)>) {
+        if std::mem::replace(&mut self.over_tcp, tcp) != tcp && self.told.is_some() {
+            self.tell_kind(out);
+        }
+    }
+
+    /// UDP gets through again: direct paths may, too.
+    pub(super) fn punch_again(&mut self, now: Instant) {
+        if self.seek_direct && !self.paths.has_direct() {
+            self.rounds = 0;
+            self.punch(now);
         }
     }
 

@@ -11,12 +11,14 @@
 //! * `relay`: relay flows.
 //! * `paths`: the choice between direct paths and the relay.
 //! * `conn`: one connection, its candidates and hole-punching rounds.
+//! * `tunnel`, `fallback`: the same datagrams over TCP, where UDP does not get through.
 
-mod addr;
+pub(crate) mod addr;
 mod config;
 mod congestion;
 mod conn;
 mod entropy;
+mod fallback;
 mod headers;
 mod paths;
 mod relay;
@@ -24,8 +26,9 @@ mod relay;
 mod seeded;
 pub mod stream;
 mod tls;
+pub(crate) mod tunnel;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -40,16 +43,18 @@ use thiserror::Error;
 
 pub use self::config::{LinkConfig, MAX_CANDIDATES};
 pub use self::entropy::Entropy;
+pub use self::fallback::{TcpPort, TcpRelay, UDP_PATIENCE, UDP_RETRY};
 pub use self::paths::{PathInfo, PathKind, PathTotals};
 pub use noq_proto::{Dir, StreamId};
 
-use self::addr::{from_quic, is_probable, to_quic, virtual_index};
+use self::addr::{from_quic, is_probable, is_virtual, to_quic, tunnel_of, virtual_index};
 use self::conn::Conn;
+use self::fallback::{Change, Fallback, Over};
 use self::headers::insert_headers;
 use self::relay::{Hop, RelayTable};
 use self::tls::Tls;
 use crate::keys::{PublicKey, Ticket};
-use crate::machine::{Datagram, Transmit};
+use crate::machine::{ByteStreamAction, ByteStreamId, Datagram, Transmit};
 use crate::wire::{Frame, Kind, RefuseReason};
 
 /// Most datagrams in one GSO batch.
@@ -139,6 +144,8 @@ pub enum LinkEvent {
     RelayRefused(RefuseReason),
     /// The last working direct path has died; the relay carries on.
     DirectLost,
+    /// The server of this connection is reached over UDP again, after TCP: it should learn our UDP address.
+    BackOnUdp,
 }
 
 /// Counters of what a link dropped and why.
@@ -158,6 +165,10 @@ pub struct LinkStats {
     pub refused_connections: u64,
     /// Clients asked to prove their address first.
     pub retries: u64,
+    /// Datagrams that came over UDP from an address that only we give out.
+    pub forged_sources: u64,
+    /// Datagrams dropped because TCP to a server was slower than what was to be sent.
+    pub tunnel_drops: u64,
 }
 
 /// Why a connection could not be started.
@@ -201,9 +212,14 @@ pub struct Link {
     touched: Vec<usize>,
     timers: BTreeSet<(Instant, usize)>,
     relay: RelayTable,
+    fallback: Fallback,
+    /// Where those are who talk to us through tunnels (a server only).
+    tunnels: BTreeMap<SocketAddr, SocketAddr>,
     /// Servers that may bring us new peers.
     relay_servers: BTreeSet<SocketAddr>,
     queue: VecDeque<Queued>,
+    /// Questions to servers whether UDP gets there. They go over UDP only.
+    questions: VecDeque<Queued>,
     events: VecDeque<(ConnId, LinkEvent)>,
     own_addrs: Vec<SocketAddr>,
     observed: Vec<SocketAddr>,
@@ -266,7 +282,10 @@ impl Link {
                 .validation_token_config(tokens);
             Some(Arc::new(server))
         };
+        let fallback = Fallback::new(tls.clone(), config.entropy.rng("fallback"));
         Ok(Self {
+            fallback,
+            tunnels: BTreeMap::new(),
             endpoint: Endpoint::new(Arc::new(endpoint_config), server, config.path_mtu_discovery),
             tls,
             transport,
@@ -282,6 +301,7 @@ impl Link {
             relay: RelayTable::new(config.max_relay_flows),
             relay_servers: BTreeSet::new(),
             queue: VecDeque::new(),
+            questions: VecDeque::new(),
             events: VecDeque::new(),
             own_addrs: Vec::new(),
             observed: Vec::new(),
@@ -294,7 +314,7 @@ impl Link {
 
     /// What was dropped and why.
     pub fn stats(&self) -> LinkStats {
-        self.stats
+        LinkStats { tunnel_drops: self.fallback.dropped(), ..self.stats }
     }
 
     /// Number of connections, also those still in their handshake.
@@ -402,6 +422,9 @@ impl Link {
             self.relay.set_owner(flow, id);
             loopback = self.relay.is_loopback(flow);
         }
+        if let Some(real) = self.tunnels.get(&remote) {
+            loopback = real.ip().is_loopback();
+        }
         if self.conns.len() <= index {
             self.conns.resize_with(index + 1, || None);
         }
@@ -437,15 +460,17 @@ impl Link {
         if moved {
             // What servers saw of the old network no longer holds.
             self.observed.clear();
+            self.fallback.forget();
         }
         self.refresh_candidates(now, moved);
+        self.follow_changes(now);
         moved
     }
 
     /// Adds an address at which a server sees us. The newest few are kept.
     pub fn add_observed_address(&mut self, now: Instant, addr: SocketAddr) {
         let addr = from_quic(addr);
-        if self.observed.first() == Some(&addr) || self.own_addrs.contains(&addr) {
+        if self.observed.first() == Some(&addr) || self.own_addrs.contains(&addr) || is_virtual(addr) {
             return;
         }
         self.observed.retain(|a| *a != addr);
@@ -463,7 +488,117 @@ impl Link {
     pub fn network_changed(&mut self, now: Instant) {
         // What servers saw of the old network no longer holds.
         self.observed.clear();
+        self.fallback.forget();
         self.refresh_candidates(now, true);
+        self.follow_changes(now);
+    }
+
+    /// Tells where a server takes the same datagrams over TCP, for when UDP does not get there.
+    pub fn add_tcp_relay(&mut self, relay: TcpRelay) {
+        self.fallback.add(relay);
+    }
+
+    /// Whether what goes to any server goes over TCP at present.
+    pub fn uses_tcp(&self) -> bool {
+        self.fallback.uses_tcp()
+    }
+
+    /// Whether what goes to `server` goes over TCP at present.
+    pub fn is_over_tcp(&self, server: SocketAddr) -> bool {
+        self.fallback.is_tcp(server)
+    }
+
+    /// A TCP connection that [`poll_stream`](Self::poll_stream) asked for is there.
+    pub fn handle_stream_opened(&mut self, now: Instant, stream: ByteStreamId) {
+        self.fallback.opened(now, stream);
+    }
+
+    /// Takes in bytes of a TCP connection.
+    pub fn handle_stream_bytes(&mut self, now: Instant, stream: ByteStreamId, bytes: &[u8]) {
+        let mut datagrams = Vec::new();
+        let server = self.fallback.received(now, stream, bytes, |datagram| datagrams.push(datagram));
+        self.follow_changes(now);
+        let Some(server) = server else { return };
+        // The port is that of no socket: what comes this way is bound to none.
+        let local = SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), 0);
+        for payload in datagrams {
+            let datagram = Datagram { local, remote: server, ecn: None, payload };
+            self.take_in(now, datagram, Over::Tcp);
+        }
+        self.pump_touched(now);
+    }
+
+    /// A TCP connection has ended.
+    pub fn handle_stream_closed(&mut self, now: Instant, stream: ByteStreamId) {
+        self.fallback.closed(now, stream);
+        self.follow_changes(now);
+    }
+
+    /// The next thing to do with a TCP connection.
+    pub fn poll_stream(&mut self) -> Option<ByteStreamAction> {
+        self.fallback.poll_action()
+    }
+
+    /// Appends the next bytes of a TCP connection.
+    pub fn poll_stream_bytes(&mut self, now: Instant, stream: ByteStreamId, buf: &mut Vec<u8>) {
+        self.fallback.fill(now, stream, buf);
+        self.follow_changes(now);
+    }
+
+    /// Follows where the way to a server has changed: those who use it are told, and speak up at once.
+    fn follow_changes(&mut self, now: Instant) {
+        while let Some(change) = self.fallback.poll_change() {
+            let (server, tcp) = match change {
+                Change::ToTcp(server) => (server, true),
+                Change::ToUdp(server) => (server, false),
+            };
+            for index in 0..self.conns.len() {
+                let Some(conn) = &mut self.conns[index] else { continue };
+                let Ok(path) = conn.quic.network_path(PathId::ZERO) else { continue };
+                let flow = virtual_index(path.remote());
+                let through = match flow {
+                    Some(flow) => self.relay.server(flow) == Some(server),
+                    None => from_quic(path.remote()) == server,
+                };
+                if !through {
+                    continue;
+                }
+                if flow.is_some() {
+                    conn.set_over_tcp(tcp, &mut self.events);
+                    if !tcp {
+                        conn.punch_again(now);
+                    }
+                } else if !tcp && !conn.closed && !conn.handshaking {
+                    self.events.push_back((conn.id, LinkEvent::BackOnUdp));
+                }
+                if !conn.handshaking {
+                    // Fails only if the path is gone, and then there is nothing to keep up.
+                    let _ = conn.quic.ping_path(PathId::ZERO);
+                }
+                self.pump(now, index);
+            }
+        }
+    }
+
+    /// The TLS configuration of tunnels to us.
+    pub(crate) fn tunnel_config(&self) -> Result<Arc<rustls::ServerConfig>, ConnectError> {
+        self.tls.tunnel_server().map(Arc::new).map_err(|e| ConnectError::Setup(e.to_string()))
+    }
+
+    /// Somebody at `real` talks to us through a tunnel, as `addr`.
+    pub(crate) fn add_tunnel(&mut self, addr: SocketAddr, real: SocketAddr) {
+        self.tunnels.insert(addr, from_quic(real));
+    }
+
+    /// The tunnel of `addr` is gone.
+    pub(crate) fn remove_tunnel(&mut self, addr: SocketAddr) {
+        self.tunnels.remove(&addr);
+    }
+
+    /// Where the peer of `id` really is, also if it talks to us through a tunnel: to judge it by, not to send to.
+    pub(crate) fn seen_address(&self, id: ConnId) -> Option<SocketAddr> {
+        let addr = self.remote_address(id)?;
+        Some(self.tunnels.get(&addr).copied().unwrap_or(addr))
     }
 
     fn refresh_candidates(&mut self, now: Instant, changed: bool) {
@@ -527,7 +662,10 @@ impl Link {
 
     /// The paths of connection `id`.
     pub fn paths(&mut self, id: ConnId) -> Vec<PathInfo> {
-        self.conn_mut(id).map(|c| c.paths.list(&mut c.quic)).unwrap_or_default()
+        let Some(conn) = self.conn_mut(id) else { return Vec::new() };
+        let mut paths = conn.paths.list(&mut conn.quic);
+        paths.iter_mut().for_each(|path| path.kind = path.kind.over(conn.over_tcp));
+        paths
     }
 
     /// Bytes of connection `id` by kind of path.
@@ -537,7 +675,7 @@ impl Link {
 
     /// The kind of path that connection `id` sends by.
     pub fn path_kind(&self, id: ConnId) -> Option<PathKind> {
-        self.conn(id)?.paths.selected_kind()
+        self.conn(id)?.kind()
     }
 
     /// Round-trip time of the path that connection `id` sends by.
@@ -564,17 +702,25 @@ impl Link {
         }
     }
 
-    /// Takes in one datagram that is QUIC or a frame of ours.
+    /// Takes in one datagram that came over UDP and is QUIC or a frame of ours.
     pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
-        self.take_in(now, datagram);
+        self.take_in_udp(now, datagram);
         self.pump_touched(now);
+        self.follow_changes(now);
     }
 
-    /// Takes in datagrams that came together. Their connections are asked for news once, not for each.
+    /// Takes in datagrams that came together over UDP. Their connections are asked for news once, not for each.
     pub fn handle_datagrams(&mut self, now: Instant, datagrams: &mut dyn Iterator<Item = Datagram>) {
         for datagram in datagrams {
-            self.take_in(now, datagram);
+            self.take_in_udp(now, datagram);
         }
+        self.pump_touched(now);
+        self.follow_changes(now);
+    }
+
+    /// Takes in one datagram that came through a tunnel to us, as [`add_tunnel`](Self::add_tunnel) has said.
+    pub(crate) fn handle_tunnelled(&mut self, now: Instant, datagram: Datagram) {
+        self.take_in(now, datagram, Over::Tcp);
         self.pump_touched(now);
     }
 
@@ -587,7 +733,15 @@ impl Link {
         }
     }
 
-    fn take_in(&mut self, now: Instant, datagram: Datagram) {
+    fn take_in_udp(&mut self, now: Instant, datagram: Datagram) {
+        if is_virtual(datagram.remote) {
+            self.stats.forged_sources += 1;
+            return;
+        }
+        self.take_in(now, datagram, Over::Udp);
+    }
+
+    fn take_in(&mut self, now: Instant, datagram: Datagram, over: Over) {
         let Some(&first) = datagram.payload.first() else { return };
         match Kind::of(first) {
             Kind::Quic => {
@@ -596,15 +750,19 @@ impl Link {
                     to_quic(datagram.remote),
                     local.filter(|ip| !ip.is_unspecified()).map(|ip| to_quic(SocketAddr::new(ip, 0)).ip()),
                 );
-                self.handle_quic(now, path, datagram.ecn, datagram.payload);
+                if self.handle_quic(now, path, datagram.ecn, datagram.payload) && over == Over::Udp {
+                    self.heard_udp(from_quic(datagram.remote));
+                }
             }
-            Kind::Frame => self.handle_frame(now, datagram),
+            Kind::Frame => self.handle_frame(now, datagram, over),
             Kind::Stun | Kind::Unknown => self.stats.unknown_datagrams += 1,
         }
     }
 
-    fn handle_frame(&mut self, now: Instant, mut datagram: Datagram) {
+    fn handle_frame(&mut self, now: Instant, mut datagram: Datagram, over: Over) {
         let server = from_quic(datagram.remote);
+        // Flow ids and tickets are random, and known to the server and us alone: they prove that it was the server.
+        let mut genuine = false;
         match Frame::parse(&datagram.payload) {
             Ok(Frame::Forward { flow, payload }) => {
                 let skip = datagram.payload.len() - payload.len();
@@ -613,6 +771,7 @@ impl Link {
                     return;
                 }
                 let accept = self.relay_servers.contains(&server);
+                genuine = self.relay.knows(server, flow);
                 match self.relay.received(now, server, flow, accept) {
                     Some(addr) => {
                         let _ = datagram.payload.split_to(skip);
@@ -623,7 +782,11 @@ impl Link {
             }
             Ok(Frame::Opened { ticket, flow, observed }) => match self.relay.opened(server, ticket, flow) {
                 Some(owner) => {
-                    self.add_observed_address(now, observed);
+                    genuine = true;
+                    // Over TCP the server sees another port than that of our socket, of no use to anybody.
+                    if over == Over::Udp {
+                        self.add_observed_address(now, observed);
+                    }
                     // Using the flow proves that we receive; until then the server lets little through.
                     if let Some(owner) = owner {
                         self.ping_relay(now, owner);
@@ -633,12 +796,14 @@ impl Link {
             },
             Ok(Frame::Refused { ticket, reason }) => {
                 if let Some(conn) = self.relay.refused(server, ticket) {
+                    genuine = true;
                     self.events.push_back((conn, LinkEvent::RelayRefused(reason)));
                 }
             }
             Ok(Frame::Cookie { flow, cookie }) => {
                 // Only for flows of ours, and no longer than the question: nothing to gain from asking us.
                 if self.relay.knows(server, flow) {
+                    genuine = true;
                     let mut data = Vec::new();
                     Frame::CookieEcho { flow, cookie }.encode(&mut data);
                     self.enqueue(None, server, data);
@@ -649,7 +814,14 @@ impl Link {
                 }
             }
             Ok(Frame::UnknownFlow { flow }) => {
+                if over == Over::Udp {
+                    let insists = self.insists(server);
+                    if self.fallback.answered(now, server, flow, insists) {
+                        return;
+                    }
+                }
                 if self.relay.unknown(server, flow) {
+                    genuine = true;
                     // The server has probably restarted; our own connection to it should find out at once.
                     self.ping_server(now, server);
                 }
@@ -658,6 +830,23 @@ impl Link {
             Ok(Frame::Knock) => {}
             Ok(Frame::Open { .. } | Frame::CookieEcho { .. }) | Err(_) => self.stats.bad_frames += 1,
         }
+        if genuine && over == Over::Udp {
+            self.heard_udp(server);
+        }
+    }
+
+    /// Something has come from `server` over UDP that only it can have sent.
+    fn heard_udp(&mut self, server: SocketAddr) {
+        if !self.fallback.is_empty() && !self.insists(server) {
+            self.fallback.heard(server);
+        }
+    }
+
+    /// Whether a connection to `server` itself waits for its first packet. Frames that get through do not help it: there are
+    /// firewalls that drop QUIC and let those pass.
+    fn insists(&self, server: SocketAddr) -> bool {
+        self.handshaking > 0
+            && self.conns.iter().flatten().any(|c| c.handshaking && !c.heard && leads_to(c, server))
     }
 
     /// Signs of life of the peer of `id` so far, as a number that grows. Forged datagrams do not count.
@@ -700,13 +889,14 @@ impl Link {
         }
     }
 
+    /// Returns whether it was for a connection of ours, by an id that only its peer knows.
     fn handle_quic(
         &mut self,
         now: Instant,
         path: FourTuple,
         ecn: Option<noq_proto::EcnCodepoint>,
         payload: BytesMut,
-    ) {
+    ) -> bool {
         self.scratch.clear();
         match self.endpoint.handle(now, path, ecn, payload, &mut self.scratch) {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
@@ -716,17 +906,20 @@ impl Link {
                         self.relay.set_owner(flow, conn.id);
                     }
                     conn.quic.handle_event(event);
+                    conn.heard = true;
                     conn.paths.touch(now);
                     if !conn.touched {
                         conn.touched = true;
                         self.touched.push(index);
                     }
+                    return true;
                 }
             }
             Some(DatagramEvent::NewConnection(incoming)) => self.handle_incoming(now, path, incoming),
             Some(DatagramEvent::Response(transmit)) => self.send_stateless(path, transmit.size),
             None => {}
         }
+        false
     }
 
     fn handle_incoming(&mut self, now: Instant, path: FourTuple, incoming: Incoming) {
@@ -788,6 +981,13 @@ impl Link {
         let Some(Some(conn)) = self.conns.get_mut(index) else { return };
         let mut drained = false;
         let was_handshaking = conn.handshaking;
+        if !self.fallback.is_empty()
+            && let Ok(path) = conn.quic.network_path(PathId::ZERO)
+            && let Some(flow) = virtual_index(path.remote())
+        {
+            let tcp = self.relay.server(flow).is_some_and(|server| self.fallback.is_tcp(server));
+            conn.set_over_tcp(tcp, &mut self.events);
+        }
         loop {
             let mut idle = true;
             while let Some(event) = conn.quic.poll_endpoint_events() {
@@ -849,6 +1049,13 @@ impl Link {
 
     /// Lets every connection whose time has come act.
     pub fn handle_timeout(&mut self, now: Instant) {
+        for server in self.fallback.due(now) {
+            let needed = self.needs(server);
+            if let Some(question) = self.fallback.run(now, server, needed) {
+                self.questions.push_back(Queued { local: None, remote: server, data: question });
+            }
+        }
+        self.follow_changes(now);
         while let Some(&(at, index)) = self.timers.first() {
             if at > now {
                 break;
@@ -864,7 +1071,13 @@ impl Link {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.first().map(|(at, _)| *at)
+        let timers = self.timers.first().map(|(at, _)| *at);
+        [timers, self.fallback.next()].into_iter().flatten().min()
+    }
+
+    /// Whether anybody waits for a server: a connection to it, or a flow through it.
+    fn needs(&self, server: SocketAddr) -> bool {
+        self.relay.uses(server) || self.conns.iter().flatten().any(|c| leads_to(c, server))
     }
 
     /// The next event of any connection.
@@ -872,8 +1085,25 @@ impl Link {
         self.events.pop_front()
     }
 
-    /// The next datagram or batch, appended to the empty `buf`.
+    /// The next datagram or batch for UDP, appended to the empty `buf`. What is to go over TCP is put there instead.
     pub fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<Transmit> {
+        if let Some(question) = self.questions.pop_front() {
+            buf.extend_from_slice(&question.data);
+            let size = question.data.len();
+            let (local, remote) = (question.local, question.remote);
+            return Some(Transmit { local, remote, ecn: None, size, segment_size: None });
+        }
+        loop {
+            let transmit = self.next_transmit(now, buf)?;
+            let segment = transmit.segment_size.unwrap_or(transmit.size);
+            if self.fallback.is_empty() || !self.fallback.takes(now, transmit.remote, buf, segment) {
+                return Some(transmit);
+            }
+            buf.clear();
+        }
+    }
+
+    fn next_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<Transmit> {
         if let Some(queued) = self.queue.pop_front() {
             buf.extend_from_slice(&queued.data);
             return Some(Transmit {
@@ -924,7 +1154,9 @@ impl Link {
         let Some(index) = virtual_index(transmit.destination) else {
             let loopback = self.conn(id).is_none_or(|c| c.loopback);
             let remote = from_quic(transmit.destination);
-            if !is_probable(remote, loopback) {
+            if tunnel_of(remote).is_none() && !is_probable(remote, loopback)
+                || tunnel_of(remote).is_some() && !self.tunnels.contains_key(&remote)
+            {
                 self.stats.forbidden_destinations += 1;
                 return None;
             }
@@ -963,6 +1195,12 @@ impl Link {
         }
         result
     }
+}
+
+/// Whether a connection is one to `server` itself.
+fn leads_to(conn: &Conn, server: SocketAddr) -> bool {
+    !conn.quic.is_closed()
+        && conn.quic.network_path(PathId::ZERO).is_ok_and(|path| from_quic(path.remote()) == server)
 }
 
 #[cfg(test)]

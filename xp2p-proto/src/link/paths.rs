@@ -30,6 +30,18 @@ pub enum PathKind {
     Direct,
     /// Through a server.
     Relay,
+    /// Through a server, and to the server over TCP, because UDP does not get there.
+    RelayTcp,
+}
+
+impl PathKind {
+    /// The same for a link that reaches the path's server over TCP.
+    pub(super) const fn over(self, tcp: bool) -> Self {
+        match self {
+            Self::Relay if tcp => Self::RelayTcp,
+            other => other,
+        }
+    }
 }
 
 /// A path as the application sees it.
@@ -79,7 +91,7 @@ impl PathTotals {
     fn count(&mut self, kind: PathKind, stats: &PathStats) {
         let (tx, rx) = match kind {
             PathKind::Direct => (&mut self.direct_tx, &mut self.direct_rx),
-            PathKind::Relay => (&mut self.relay_tx, &mut self.relay_rx),
+            PathKind::Relay | PathKind::RelayTcp => (&mut self.relay_tx, &mut self.relay_rx),
         };
         *tx += stats.udp_tx.bytes;
         *rx += stats.udp_rx.bytes;

@@ -212,6 +212,22 @@ impl RelayTable {
             .is_some_and(|f| f.legs.first().is_some_and(|l| l.server.ip().to_canonical().is_loopback()))
     }
 
+    /// The server that flow `index` goes through at present.
+    pub(super) fn server(&self, index: u64) -> Option<SocketAddr> {
+        let flow = self.flows.get(&index)?;
+        flow.current.and_then(|i| flow.legs.get(i)).or(flow.legs.first()).map(|leg| leg.server)
+    }
+
+    /// Whether packets of a connection go to `server` at present.
+    pub(super) fn uses(&self, server: SocketAddr) -> bool {
+        self.flows.values().filter(|f| !f.owners.is_empty()).any(|flow| {
+            match flow.current.and_then(|i| flow.legs.get(i)) {
+                Some(leg) => leg.server == server,
+                None => flow.legs.iter().any(|leg| leg.server == server),
+            }
+        })
+    }
+
     /// Where a packet of `conn` for flow `index` goes. More than one hop only until the peer has answered; none if
     /// the flow is not that connection's, or waits to be opened again by the other side.
     pub(super) fn hops(&mut self, now: Instant, index: u64, conn: ConnId, out: &mut Vec<Hop>) {

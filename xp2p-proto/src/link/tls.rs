@@ -26,6 +26,9 @@ use crate::keys::{PublicKey, SecretKey};
 /// identity.
 pub(super) const TLS_NAME: &str = "xp2p.invalid";
 
+/// What a TCP connection to a server is for. The number is that of the framing.
+pub(crate) const TUNNEL_ALPN: &[u8] = b"xp2p-relay/1";
+
 /// rustls asks for the time to check certificates. Raw keys have no validity period, so any time will do and the
 /// core needs no clock.
 #[derive(Debug)]
@@ -209,5 +212,32 @@ impl Tls {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         QuicServerConfig::try_from(config).map_err(|e| Error::General(e.to_string()))
+    }
+
+    /// Configuration of a TCP connection to the server that holds `peer`. We show no key of our own there: who we are is
+    /// said inside, to whom it concerns.
+    pub(super) fn tunnel_client(&self, peer: Option<PublicKey>) -> Result<rustls::ClientConfig, Error> {
+        let verifier = PinnedServer { key: peer, provider: self.provider.clone() };
+        let mut config = rustls::ClientConfig::builder_with_details(self.provider.clone(), Arc::new(NoClock))
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
+        config.alpn_protocols = vec![TUNNEL_ALPN.to_vec()];
+        config.enable_sni = false;
+        config.resumption = Resumption::disabled();
+        Ok(config)
+    }
+
+    /// Configuration of TCP connections to us.
+    pub(super) fn tunnel_server(&self) -> Result<rustls::ServerConfig, Error> {
+        let mut config = rustls::ServerConfig::builder_with_details(self.provider.clone(), Arc::new(NoClock))
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(self.identity.clone())));
+        config.alpn_protocols = vec![TUNNEL_ALPN.to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(config)
     }
 }

@@ -172,7 +172,7 @@ impl Peer {
                 self.lost(now, conn, &words(&reason));
             }
             LinkEvent::Path(PathKind::Direct) => self.direct(now, conn),
-            LinkEvent::Path(PathKind::Relay) | LinkEvent::DirectLost => {
+            LinkEvent::Path(PathKind::Relay | PathKind::RelayTcp) | LinkEvent::DirectLost => {
                 // A connection begins with the relay. One that falls back to it ends before a byte of a piece goes that way.
                 if self.neighbours.get_mut(conn).is_some_and(|s| s.is_direct()) {
                     self.end(now, conn, CLOSE_NO_PATH, "the direct path is gone");

@@ -346,6 +346,8 @@ impl Peer {
             name: "",
             key: &mut config.server.key,
             addrs: &config.server.addrs,
+            // Whom UDP does not reach has nothing to give to others, and gets all of it from the origin anyway.
+            tcp: None,
             app_key: config.server.app_key.as_ref(),
             allow_transit: false,
         }

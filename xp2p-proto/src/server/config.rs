@@ -6,6 +6,7 @@ use crate::keys::SecretKey;
 use crate::link::{ConnectError, Entropy};
 use crate::register::{Admission, AppKeys};
 use crate::server::relay::RelayConfig;
+use crate::server::tunnels::TcpRelayConfig;
 use crate::swarm::Trust;
 
 /// Limits of the tracker of a [`Server`](super::Server).
@@ -59,6 +60,8 @@ pub struct ServerConfig {
     pub max_peers: usize,
     /// Limits of the tracker.
     pub tracking: TrackingConfig,
+    /// Limits of the relay over TCP.
+    pub tcp: TcpRelayConfig,
     /// The address that the main socket listens on, as clients see it.
     pub local: SocketAddr,
     /// The second socket, for NAT diagnosis only (RFC 5780).
@@ -78,6 +81,7 @@ impl ServerConfig {
             admission: Admission::LoopbackOnly,
             app_keys: AppKeys::default(),
             relay: RelayConfig::default(),
+            tcp: TcpRelayConfig::default(),
             max_cameras: 10_000,
             max_peers: 20_000,
             tracking: TrackingConfig::default(),

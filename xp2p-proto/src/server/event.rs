@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::tunnels::TcpRelayStats;
 use crate::info::Capability;
 use crate::keys::{PublicKey, Ticket};
 use crate::swarm::StreamId;
@@ -98,6 +99,8 @@ pub struct ServerStats {
     pub stun_answers: u64,
     /// STUN requests dropped because there were too many.
     pub stun_drops: u64,
+    /// The relay over TCP.
+    pub tcp: TcpRelayStats,
     /// Datagrams that were nothing we know.
     pub unknown_datagrams: u64,
 }

@@ -15,9 +15,11 @@ use super::registrations::{Context, Registrations, TrackNews};
 use super::relay::{ForwardOutcome, OpenOutcome, Relay};
 use super::stun::StunResponder;
 use super::tracking::Tracking;
+use super::tunnels::Tunnels;
 use crate::keys::PublicKey;
+use crate::link::addr::{is_virtual, tunnel_addr, tunnel_of};
 use crate::link::{Dir, Link, LinkConfig, LinkEvent};
-use crate::machine::{Datagram, Machine, Transmit};
+use crate::machine::{ByteStreamAction, ByteStreamId, Datagram, Machine, Transmit};
 use crate::register::SERVER_ALPN;
 use crate::swarm::{Batch, PieceNo, StreamId, TrackerStats, Trust};
 use crate::wire::{FORWARD_HEADER_LEN, Frame, Kind, OPEN_HEADER_LEN, forward_header};
@@ -42,6 +44,7 @@ pub struct Server {
     config: ServerConfig,
     link: Link,
     relay: Relay,
+    tunnels: Tunnels,
     registrations: Registrations,
     tracking: Tracking,
     track_news: Vec<TrackNews>,
@@ -73,11 +76,14 @@ impl Server {
         link.max_uni_streams = 1;
         link.max_bidi_streams = 4;
         link.receive_window = 64 * 1024;
+        let link = Link::new(link).map_err(ServerError::Link)?;
+        let tunnels = Tunnels::new(config.tcp, link.tunnel_config().map_err(ServerError::Link)?);
         let clients = config.max_cameras.saturating_add(config.max_peers);
         let most = clients.saturating_add(config.relay.max_flows).saturating_mul(2);
         Ok(Self {
             asked: config.local.ip().is_unspecified().then(|| Asked::new(most)),
-            link: Link::new(link).map_err(ServerError::Link)?,
+            link,
+            tunnels,
             relay: Relay::new(config.relay, config.entropy.rng("relay"), now),
             registrations: Registrations::default(),
             tracking: Tracking::new(config.tracking, config.secret.clone(), config.entropy.rng("tracking")),
@@ -116,6 +122,7 @@ impl Server {
             relay_drops: relay.dropped + self.stats.relay_drops,
             stun_answers: self.stun.answers(),
             stun_drops: self.stun.drops(),
+            tcp: self.tunnels.stats(),
             ..self.stats
         }
     }
@@ -172,18 +179,56 @@ impl Server {
         self.closing && self.link.connections() == 0
     }
 
-    fn enqueue(&mut self, local: Option<SocketAddr>, remote: SocketAddr, data: BytesMut) {
-        if self.queue.len() >= MAX_QUEUE {
+    fn enqueue(&mut self, now: Instant, local: Option<SocketAddr>, remote: SocketAddr, data: BytesMut) {
+        if let Some(tunnel) = tunnel_of(remote) {
+            self.tunnels.send(now, tunnel, &data);
+        } else if self.queue.len() >= MAX_QUEUE {
             self.stats.relay_drops += 1;
         } else {
             self.queue.push_back(Outgoing { local, remote, data });
         }
     }
 
-    fn send_frame(&mut self, remote: SocketAddr, frame: &Frame<'_>) {
+    fn send_frame(&mut self, now: Instant, remote: SocketAddr, frame: &Frame<'_>) {
         let mut data = Vec::with_capacity(64);
         frame.encode(&mut data);
-        self.enqueue(self.asked_at(remote), remote, BytesMut::from(&data[..]));
+        self.enqueue(now, self.asked_at(remote), remote, BytesMut::from(&data[..]));
+    }
+
+    /// Where `addr` really is, if it stands for somebody behind a tunnel.
+    fn seen(&self, addr: SocketAddr) -> SocketAddr {
+        tunnel_of(addr).and_then(|tunnel| self.tunnels.remote(tunnel)).unwrap_or(addr)
+    }
+
+    /// Takes in a datagram, by whatever way it came.
+    fn take_in(&mut self, now: Instant, datagram: Datagram, tunnelled: bool) {
+        let Some(&first) = datagram.payload.first() else { return };
+        match Kind::of(first) {
+            Kind::Quic if tunnelled => {
+                self.link.handle_tunnelled(now, datagram);
+                self.handle_link_events(now);
+            }
+            Kind::Quic => {
+                self.link.handle_datagram(now, datagram);
+                self.handle_link_events(now);
+            }
+            Kind::Frame => self.handle_frame(now, datagram),
+            // What a NAT does to TCP is of no use to anybody here.
+            Kind::Stun if tunnelled => self.stats.unknown_datagrams += 1,
+            Kind::Stun => {
+                if let Some((local, remote, data)) = self.stun.answer(now, &self.config, &datagram) {
+                    self.enqueue(now, local, remote, BytesMut::from(&data[..]));
+                }
+            }
+            Kind::Unknown => self.stats.unknown_datagrams += 1,
+        }
+    }
+
+    /// Forgets tunnels that are gone.
+    fn sweep_tunnels(&mut self) {
+        for addr in self.tunnels.take_gone() {
+            self.link.remove_tunnel(addr);
+        }
     }
 
     /// Where to send from, so that `remote` gets it from the address that it knows.
@@ -193,6 +238,7 @@ impl Server {
 
     fn handle_frame(&mut self, now: Instant, datagram: Datagram) {
         let source = canonical(datagram.remote);
+        let seen = self.seen(source);
         let mut data = datagram.payload;
         match Frame::parse(&data) {
             Ok(Frame::Open { ticket, payload }) => {
@@ -201,18 +247,18 @@ impl Server {
                     self.stats.bad_frames += 1;
                     return;
                 }
-                match self.relay.open(now, source, ticket, payload.len()) {
+                match self.relay.open_from(now, source, seen.ip(), ticket, payload.len()) {
                     OpenOutcome::Forward { to, flow, opened } => {
                         data.advance(OPEN_HEADER_LEN - FORWARD_HEADER_LEN);
                         data[..FORWARD_HEADER_LEN].copy_from_slice(&forward_header(flow));
-                        self.enqueue(self.asked_at(to), to, data);
-                        self.send_frame(source, &Frame::Opened { ticket, flow: opened, observed: source });
+                        self.enqueue(now, self.asked_at(to), to, data);
+                        self.send_frame(now, source, &Frame::Opened { ticket, flow: opened, observed: seen });
                     }
                     OpenOutcome::Opened { opened } => {
-                        self.send_frame(source, &Frame::Opened { ticket, flow: opened, observed: source });
+                        self.send_frame(now, source, &Frame::Opened { ticket, flow: opened, observed: seen });
                     }
                     OpenOutcome::Refuse(reason) => {
-                        self.send_frame(source, &Frame::Refused { ticket, reason })
+                        self.send_frame(now, source, &Frame::Refused { ticket, reason })
                     }
                     OpenOutcome::Drop => {}
                 }
@@ -225,18 +271,18 @@ impl Server {
                 match self.relay.forward(now, source, flow, payload.len()) {
                     ForwardOutcome::Forward { to, flow } => {
                         data[..FORWARD_HEADER_LEN].copy_from_slice(&forward_header(flow));
-                        self.enqueue(self.asked_at(to), to, data);
+                        self.enqueue(now, self.asked_at(to), to, data);
                     }
                     ForwardOutcome::SendCookie { cookie } => {
-                        self.send_frame(source, &Frame::Cookie { flow, cookie })
+                        self.send_frame(now, source, &Frame::Cookie { flow, cookie })
                     }
-                    ForwardOutcome::UnknownFlow => self.send_frame(source, &Frame::UnknownFlow { flow }),
+                    ForwardOutcome::UnknownFlow => self.send_frame(now, source, &Frame::UnknownFlow { flow }),
                     ForwardOutcome::Drop => {}
                 }
             }
             Ok(Frame::CookieEcho { flow, cookie }) => {
                 if let Some((ticket, flow)) = self.relay.cookie_echo(now, source, flow, &cookie) {
-                    self.send_frame(source, &Frame::Opened { ticket, flow, observed: source });
+                    self.send_frame(now, source, &Frame::Opened { ticket, flow, observed: seen });
                 }
             }
             Ok(_) | Err(_) => self.stats.bad_frames += 1,
@@ -295,29 +341,58 @@ impl Machine for Server {
 
     fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
         let Some(&first) = datagram.payload.first() else { return };
+        if is_virtual(datagram.remote) {
+            // Only we give out such addresses: nobody gets at another's tunnel by naming it.
+            self.stats.unknown_datagrams += 1;
+            return;
+        }
         if let Some(asked) =
             self.asked.as_mut().filter(|_| matches!(Kind::of(first), Kind::Quic | Kind::Frame))
         {
             asked.note(canonical(datagram.remote), datagram.local);
         }
-        match Kind::of(first) {
-            Kind::Quic => {
-                self.link.handle_datagram(now, datagram);
-                self.handle_link_events(now);
-            }
-            Kind::Frame => self.handle_frame(now, datagram),
-            Kind::Stun => {
-                if let Some((local, remote, data)) = self.stun.answer(now, &self.config, &datagram) {
-                    self.enqueue(local, remote, BytesMut::from(&data[..]));
-                }
-            }
-            Kind::Unknown => self.stats.unknown_datagrams += 1,
+        self.take_in(now, datagram, false);
+        self.sweep_tunnels();
+    }
+
+    fn handle_stream_accepted(&mut self, now: Instant, remote: SocketAddr) -> Option<ByteStreamId> {
+        if self.closing {
+            return None;
         }
+        let stream = self.tunnels.accept(now, remote)?;
+        self.link.add_tunnel(tunnel_addr(stream), remote);
+        Some(stream)
+    }
+
+    fn handle_stream_bytes(&mut self, now: Instant, stream: ByteStreamId, bytes: &[u8]) {
+        for payload in self.tunnels.receive(now, stream, bytes) {
+            let remote = tunnel_addr(stream);
+            // No socket of ours: answers go back through the tunnel.
+            let local = SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), 0);
+            self.take_in(now, Datagram { local, remote, ecn: None, payload }, true);
+        }
+        self.sweep_tunnels();
+    }
+
+    fn handle_stream_closed(&mut self, _now: Instant, stream: ByteStreamId) {
+        self.tunnels.closed(stream);
+        self.sweep_tunnels();
+    }
+
+    fn poll_stream(&mut self) -> Option<ByteStreamAction> {
+        self.tunnels.poll_action()
+    }
+
+    fn poll_stream_bytes(&mut self, _now: Instant, stream: ByteStreamId, buf: &mut Vec<u8>) {
+        self.tunnels.fill(stream, buf);
+        self.sweep_tunnels();
     }
 
     fn handle_timeout(&mut self, now: Instant) {
         self.link.handle_timeout(now);
         self.relay.handle_timeout(now);
+        self.tunnels.handle_timeout(now);
+        self.sweep_tunnels();
         if self.next_check.is_some_and(|at| at <= now) {
             self.next_check = None;
             self.with_registrations(now, Registrations::check);
@@ -327,7 +402,15 @@ impl Machine for Server {
     }
 
     fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<Transmit> {
-        let Some(first) = self.queue.pop_front() else { return self.link.poll_transmit(now, buf) };
+        let Some(first) = self.queue.pop_front() else {
+            loop {
+                let transmit = self.link.poll_transmit(now, buf)?;
+                let Some(tunnel) = tunnel_of(transmit.remote) else { return Some(transmit) };
+                let segment = transmit.segment_size.unwrap_or(transmit.size).max(1);
+                buf.chunks(segment).for_each(|datagram| self.tunnels.send(now, tunnel, datagram));
+                buf.clear();
+            }
+        };
         buf.extend_from_slice(&first.data);
         let segment = first.data.len();
         let mut count = 1;
@@ -362,10 +445,16 @@ impl Machine for Server {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        [self.link.poll_timeout(), self.relay.poll_timeout(), self.next_check, self.tracking.next()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.link.poll_timeout(),
+            self.relay.poll_timeout(),
+            self.next_check,
+            self.tracking.next(),
+            self.tunnels.next(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn set_wall_clock(&mut self, now: Instant, unix: Duration) {

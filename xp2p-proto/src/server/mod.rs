@@ -17,6 +17,7 @@ pub mod relay;
 mod store;
 mod stun;
 mod tracking;
+pub mod tunnels;
 
 pub use self::config::{ServerConfig, ServerError, TrackingConfig};
 pub use self::doors::Door;

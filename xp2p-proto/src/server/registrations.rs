@@ -127,7 +127,7 @@ impl Registrations {
 
     fn opened(&mut self, context: &mut Context<'_>, conn: ConnId, stream: StreamId) {
         let Some(client) = self.clients.get_mut(&conn) else { return };
-        let Some(addr) = context.link.remote_address(conn) else { return };
+        let Some(addr) = context.link.seen_address(conn) else { return };
         if client.camera.is_some() {
             context.track.push(TrackNews::Opened { conn, peer: client.peer, stream });
             return;
@@ -186,9 +186,11 @@ impl Registrations {
                         failed = Some("the server is full".to_owned());
                         continue;
                     }
+                    // Where to send to, and where that really is.
                     let Some(addr) = context.link.remote_address(conn) else { return };
+                    let Some(seen) = context.link.seen_address(conn) else { return };
                     let reply = RegisterServer::registered(&Registered {
-                        observed: addr,
+                        observed: seen,
                         keep_alive_ms: KEEP_ALIVE_MS,
                         max_flows: u16::try_from(context.config.relay.max_flows_per_camera)
                             .unwrap_or(u16::MAX),
@@ -208,6 +210,7 @@ impl Registrations {
                     self.peers += usize::from(is_peer);
                     if !is_peer {
                         let transit = transit.map(Box::new);
+                        let addr = seen;
                         let event =
                             ServerEvent::CameraRegistered { ticket, key, product, name, addr, transit };
                         context.events.push_back(event);
@@ -225,7 +228,7 @@ impl Registrations {
         let over = !matches!(ended, ReadEnd::Blocked | ReadEnd::Limit);
         if let Some(reason) = failed {
             self.refused += 1;
-            let addr = context.link.remote_address(conn);
+            let addr = context.link.seen_address(conn);
             if let Some(client) = self.clients.get_mut(&conn) {
                 context.events.push_back(ServerEvent::RegistrationRefused { key: client.peer, addr, reason });
                 // The camera closes when it has read the answer; the timeout helps it if it does not.
@@ -253,7 +256,8 @@ impl Registrations {
                         if client.is_peer {
                             continue;
                         }
-                        context.events.push_back(ServerEvent::CameraMoved { ticket: *ticket, addr: new });
+                        let addr = context.link.seen_address(conn).unwrap_or(new);
+                        context.events.push_back(ServerEvent::CameraMoved { ticket: *ticket, addr });
                     }
                 }
             }

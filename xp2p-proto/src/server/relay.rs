@@ -11,7 +11,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_core::Rng;
 
 use super::cookie::Cookies;
-use super::limits::Bucket;
+use super::limits::{Bucket, PerSource};
 use crate::keys::Ticket;
 use crate::wire::{Cookie, FlowId, OPEN_HEADER_LEN, RefuseReason};
 
@@ -30,12 +30,6 @@ const OPENED_LEN: u64 = 1 + 16 + 8 + 1 + 16 + 2;
 const BURST_SECONDS: u64 = 4;
 /// Least burst of a rate limit, so that a limit below one packet still lets packets through.
 const MIN_BURST: u64 = 64 * 1024;
-/// Most source addresses whose attempts are counted. When there are more, the counts of all start again.
-const MAX_SOURCES: usize = 16 * 1024;
-/// A source's count is forgotten after this long.
-const SOURCE_AGE: Duration = Duration::from_secs(10);
-/// How often forgotten counts are thrown away.
-const SWEEP: Duration = Duration::from_secs(10);
 
 /// Limits of a [`Relay`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,8 +161,7 @@ pub struct Relay {
     by_source: BTreeMap<(SocketAddr, Ticket), u64>,
     by_camera: BTreeSet<(Ticket, u64)>,
     expiries: BTreeSet<(Instant, u64)>,
-    sources: BTreeMap<IpAddr, Bucket>,
-    next_sweep: Option<Instant>,
+    sources: PerSource,
     draining: bool,
     stats: RelayStats,
 }
@@ -189,8 +182,7 @@ impl Relay {
             by_source: BTreeMap::new(),
             by_camera: BTreeSet::new(),
             expiries: BTreeSet::new(),
-            sources: BTreeMap::new(),
-            next_sweep: None,
+            sources: PerSource::new(config.opens_per_source),
             draining: false,
             stats: RelayStats::default(),
         }
@@ -235,10 +227,23 @@ impl Relay {
 
     /// A viewer at `source` wants to reach the camera of `ticket`, with a first packet of `len` bytes.
     pub fn open(&mut self, now: Instant, source: SocketAddr, ticket: Ticket, len: usize) -> OpenOutcome {
+        self.open_from(now, source, source.ip(), ticket, len)
+    }
+
+    /// The same for a viewer whose address stands for something else: `ip` is where it really is, and what its attempts
+    /// are counted by.
+    pub fn open_from(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        ip: IpAddr,
+        ticket: Ticket,
+        len: usize,
+    ) -> OpenOutcome {
         let known = self.by_source.get(&(source, ticket)).copied();
         let index = match known {
             Some(index) => index,
-            None => match self.new_flow(now, source, ticket) {
+            None => match self.new_flow(now, source, ip, ticket) {
                 Ok(index) => index,
                 Err(refusal) => {
                     self.stats.refused += 1;
@@ -261,11 +266,17 @@ impl Relay {
         }
     }
 
-    fn new_flow(&mut self, now: Instant, source: SocketAddr, ticket: Ticket) -> Result<u64, OpenOutcome> {
+    fn new_flow(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        ip: IpAddr,
+        ticket: Ticket,
+    ) -> Result<u64, OpenOutcome> {
         let refuse = |reason| Err(OpenOutcome::Refuse(reason));
         // Also what is refused counts, or refusals themselves could be used for a flood; past the limit there is no
         // answer at all.
-        if !self.admit(now, source.ip()) {
+        if !self.sources.take(now, ip) {
             return Err(OpenOutcome::Drop);
         }
         if self.draining {
@@ -308,15 +319,6 @@ impl Relay {
         self.expiries.insert((expires, index));
         self.stats.opened += 1;
         Ok(index)
-    }
-
-    fn admit(&mut self, now: Instant, source: IpAddr) -> bool {
-        if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&source) {
-            self.sources.clear();
-        }
-        self.next_sweep.get_or_insert(now + SWEEP);
-        let rate = u64::from(self.config.opens_per_source);
-        self.sources.entry(source).or_insert_with(|| Bucket::new(rate, rate * 3, now)).take(now, 1)
     }
 
     fn fresh_id(&mut self) -> FlowId {
@@ -425,7 +427,7 @@ impl Relay {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let expiry = self.expiries.first().map(|(at, _)| *at);
-        [expiry, self.next_sweep].into_iter().flatten().min()
+        [expiry, self.sources.next()].into_iter().flatten().min()
     }
 
     /// Ends flows that were idle for too long.
@@ -445,10 +447,7 @@ impl Relay {
                 self.remove(index);
             }
         }
-        if self.next_sweep.is_some_and(|at| at <= now) {
-            self.sources.retain(|_, bucket| !bucket.is_stale(now, SOURCE_AGE));
-            self.next_sweep = (!self.sources.is_empty()).then(|| now + SWEEP);
-        }
+        self.sources.handle_timeout(now);
     }
 }
 

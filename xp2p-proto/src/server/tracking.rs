@@ -472,7 +472,7 @@ impl Tracking {
                 continue;
             }
             let Ok(mut message) = ToTracker::parse(&frame) else { return Verdict::Misbehaved };
-            let Some(addr) = link.remote_address(conn) else { return Verdict::Over };
+            let Some(addr) = link.seen_address(conn) else { return Verdict::Over };
             if let ToTracker::Join { contact, .. } = &mut message {
                 *contact = seen_at(contact, addr);
             }

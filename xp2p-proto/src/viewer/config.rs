@@ -6,9 +6,9 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::flv::Limits;
-use crate::info::Xp2pInfo;
+use crate::info::{HostPort, Xp2pInfo};
 use crate::keys::SecretKey;
-use crate::link::{ConnectError, Entropy};
+use crate::link::{ConnectError, Entropy, TcpRelay};
 use crate::request::RequestError;
 
 /// Configuration of a [`Viewer`](super::Viewer).
@@ -58,6 +58,22 @@ pub struct ServiceConfig {
     pub info: Xp2pInfo,
     /// The addresses of its servers, names resolved.
     pub servers: Vec<SocketAddr>,
+    /// Where those servers take the same over TCP, which is used where UDP does not get through. Empty: UDP only.
+    pub tcp: Vec<TcpRelay>,
+}
+
+impl ServiceConfig {
+    /// For an xp2pInfo whose servers have no names that would have to be resolved; those that have are left out.
+    pub fn of_addresses(info: Xp2pInfo) -> Self {
+        let tcp: Vec<TcpRelay> = info
+            .servers()
+            .iter()
+            .flat_map(|s| {
+                s.addrs.iter().filter_map(HostPort::socket_addr).map(|at| Xp2pInfo::tcp_relay(s, at))
+            })
+            .collect();
+        Self { servers: tcp.iter().map(|relay| relay.server).collect(), tcp, info }
+    }
 }
 
 /// Why a call of a [`Viewer`](super::Viewer) failed.

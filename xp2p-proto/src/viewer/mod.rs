@@ -27,7 +27,7 @@ pub use self::talk::MAX_TALK;
 
 use self::service::Service;
 use crate::link::{Link, LinkConfig, LinkStats, PathInfo, PathTotals};
-use crate::machine::{Datagram, Machine, Transmit};
+use crate::machine::{ByteStreamAction, ByteStreamId, Datagram, Machine, Transmit};
 use crate::request::Live as LiveRequest;
 
 /// A viewer of any number of cameras.
@@ -67,6 +67,7 @@ impl Viewer {
             return Err(ViewerError::TooMany);
         }
         let id = ServiceId(self.next_service);
+        config.tcp.iter().for_each(|relay| self.link.add_tcp_relay(*relay));
         let mut service = Service::new(id, config, &self.config, now);
         service.connect(now, &mut self.link, &mut self.events).map_err(ViewerError::Link)?;
         self.next_service += 1;
@@ -128,6 +129,11 @@ impl Viewer {
     /// What the link dropped and why.
     pub fn link_stats(&self) -> LinkStats {
         self.link.stats()
+    }
+
+    /// Whether any server is reached over TCP at present, because UDP does not get there.
+    pub fn is_over_tcp(&self) -> bool {
+        self.link.uses_tcp()
     }
 
     /// The network below has changed in a way that the local addresses do not show.
@@ -196,6 +202,28 @@ impl Machine for Viewer {
 
     fn set_wall_clock(&mut self, _now: Instant, _unix: Duration) {
         // Whether a capability has expired is for the camera to say; its clock counts.
+    }
+
+    fn handle_stream_opened(&mut self, now: Instant, stream: ByteStreamId) {
+        self.link.handle_stream_opened(now, stream);
+    }
+
+    fn handle_stream_bytes(&mut self, now: Instant, stream: ByteStreamId, bytes: &[u8]) {
+        self.link.handle_stream_bytes(now, stream, bytes);
+        self.handle_link_events(now);
+    }
+
+    fn handle_stream_closed(&mut self, now: Instant, stream: ByteStreamId) {
+        self.link.handle_stream_closed(now, stream);
+        self.handle_link_events(now);
+    }
+
+    fn poll_stream(&mut self) -> Option<ByteStreamAction> {
+        self.link.poll_stream()
+    }
+
+    fn poll_stream_bytes(&mut self, now: Instant, stream: ByteStreamId, buf: &mut Vec<u8>) {
+        self.link.poll_stream_bytes(now, stream, buf);
     }
 
     fn set_local_addresses(&mut self, now: Instant, addrs: &[SocketAddr]) {

@@ -14,14 +14,18 @@
 //! | 9 | COOKIE_ECHO | flow 8, cookie 16 | any to server |
 //! | 10 | UNKNOWN_FLOW | flow 8 | server to any |
 //!
+//! Over TCP the same datagrams go one after the other, each behind its length (see [`Deframer`]).
+//!
 //! An address is its family (4 or 6), the IP, and a 16-bit port. Frames have no length field: what does not fill
 //! its datagram exactly is refused.
 
 mod address;
 mod frame;
+mod framing;
 
 pub(crate) use self::address::{address, put_address};
 pub use self::frame::{
     Cookie, FORWARD_HEADER_LEN, FlowId, Frame, FrameError, Kind, MAX_CARRIED, OPEN_HEADER_LEN, RefuseReason,
     forward_header, open_header,
 };
+pub use self::framing::{Deframer, FramingError, MAX_FRAMED, frame_length};
