@@ -114,6 +114,11 @@ pub(crate) struct Server {
     /// Most bytes per second that are relayed for one camera, both ways together. `off`: no limit.
     #[arg(long, value_name = "BYTES|off", default_value = "2000000")]
     pub(crate) relay_rate: String,
+    /// Where to take the relay's TCP connections, for clients whom UDP does not reach: an address, or `off`. Default: the TCP port
+    /// of the same number as --listen, where clients look for it. Another port goes into the printed address
+    /// (HOST:PORT/TCPPORT#KEY) and every xp2pInfo. 443 gets through most firewalls.
+    #[arg(long, value_name = "ADDR|off")]
+    pub(crate) relay_tcp: Option<String>,
     /// Share streams that nobody vouches for, too, as far as two viewers in different networks have read the same. One viewer
     /// that lies is found out; two that lie together in two networks are not.
     #[arg(long)]

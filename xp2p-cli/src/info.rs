@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
-use xp2p_proto::info::{Capability, Xp2pInfo};
+use xp2p_proto::info::{Capability, ServerSpec, Xp2pInfo};
 
 use crate::args::Info;
 use crate::{secret, time};
@@ -23,7 +23,8 @@ pub(crate) fn run(args: &Info) -> Result<()> {
     println!("version     {}{}", info.version(), info.flags());
     for server in info.servers() {
         for addr in &server.addrs {
-            println!("server      {addr}#{}", server.key);
+            let spec = ServerSpec { addr: addr.clone(), tcp_port: server.tcp_port, key: Some(server.key) };
+            println!("server      {spec}");
         }
     }
     for addr in info.lan() {
@@ -57,6 +58,7 @@ fn as_json(info: &Xp2pInfo) -> serde_json::Value {
         "servers": info.servers().iter().map(|s| json!({
             "key": s.key.to_string(),
             "addrs": s.addrs.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "tcp_port": s.tcp_port,
         })).collect::<Vec<_>>(),
         "lan": info.lan().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "capability": info.capability().map(|c| json!({

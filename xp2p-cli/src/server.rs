@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 use xp2p_driver::server::ServerHandle;
 use xp2p_driver::status;
@@ -42,8 +42,54 @@ fn rate(text: &str) -> Result<Option<u64>> {
     }
 }
 
+/// Where to take TCP connections, as the arguments say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RelayTcp {
+    Off,
+    /// At the port number of UDP, if it is free.
+    Same,
+    At(SocketAddr),
+}
+
+fn relay_tcp(args: &Server) -> Result<RelayTcp> {
+    match args.relay_tcp.as_deref() {
+        None => Ok(RelayTcp::Same),
+        Some("off") => Ok(RelayTcp::Off),
+        Some(text) => {
+            let addr =
+                text.parse().with_context(|| format!("--relay-tcp takes IP:PORT or `off`, not `{text}`"))?;
+            Ok(RelayTcp::At(addr))
+        }
+    }
+}
+
+/// Listens for the relay's TCP connections. Returns the port if clients have to be told.
+async fn listen_tcp(server: &ServerHandle, wanted: RelayTcp) -> Result<Option<u16>> {
+    let udp = server.local_addr();
+    match wanted {
+        RelayTcp::Off => Ok(None),
+        RelayTcp::Same => {
+            if let Err(e) = server.listen_tcp(&rt(), udp).await {
+                eprintln!(
+                    "warning: {e}; viewers and cameras whom UDP does not reach cannot use this server (--relay-tcp)"
+                );
+            }
+            Ok(None)
+        }
+        RelayTcp::At(addr) => {
+            let port = server.listen_tcp(&rt(), addr).await?.port();
+            Ok((port != udp.port()).then_some(port))
+        }
+    }
+}
+
 /// The line that cameras are started with.
-fn spec(args: &Server, bound: SocketAddr, key: xp2p_proto::keys::PublicKey) -> Result<String> {
+fn spec(
+    args: &Server,
+    bound: SocketAddr,
+    tcp_port: Option<u16>,
+    key: xp2p_proto::keys::PublicKey,
+) -> Result<String> {
     let addr: HostPort = match &args.public_host {
         Some(host) if host.contains(':') && !host.starts_with('[') => {
             format!("[{host}]:{}", bound.port()).parse()?
@@ -54,7 +100,7 @@ fn spec(args: &Server, bound: SocketAddr, key: xp2p_proto::keys::PublicKey) -> R
         ),
         None => bound.into(),
     };
-    Ok(ServerSpec { addr, tcp_port: None, key: Some(key) }.to_string())
+    Ok(ServerSpec { addr, tcp_port, key: Some(key) }.to_string())
 }
 
 enum News {
@@ -79,13 +125,15 @@ pub(crate) async fn run(args: &Server) -> Result<()> {
     let limit = if admission == Admission::LoopbackOnly { None } else { rate(&args.relay_rate)? };
     config.relay.camera_rate = limit;
     config.relay.flow_rate = limit;
+    let relay_tcp = relay_tcp(args)?;
     let signals = stop::signals()?;
     let sockets = ServerHandle::bind(args.listen, args.listen_alt)?
         .into_iter()
         .map(|socket| socket::sized(socket, args.socket_buffer))
         .collect::<Result<Vec<_>>>()?;
     let (server, events) = ServerHandle::spawn_on(&rt(), sockets, config)?;
-    let spec = spec(args, server.local_addr(), key)?;
+    let tcp_port = listen_tcp(&server, relay_tcp).await?;
+    let spec = spec(args, server.local_addr(), tcp_port, key)?;
     let streams = Arc::new(Media::start(&args.media, &server, &identity)?);
     if let Some(http) = args.http {
         // Sources end, and with them what they have started, when the server does, not when the last page is served.
@@ -157,6 +205,7 @@ fn metrics(stats: &ServerStats, media: &Media) -> String {
         ("xp2p_swarm_streams", "Streams that are tracked", stats.streams as u64),
         ("xp2p_swarm_members", "Members of swarms", stats.members as u64),
         ("xp2p_connections", "QUIC connections open", stats.connections as u64),
+        ("xp2p_tcp_relay_connections", "TCP connections of the relay open", stats.tcp.connections as u64),
     ];
     let counters = [
         ("xp2p_registrations_total", "Registrations accepted", stats.registered),
@@ -170,6 +219,20 @@ fn metrics(stats: &ServerStats, media: &Media) -> String {
         ),
         ("xp2p_relay_drops_total", "Datagrams dropped by a limit", stats.relay_drops),
         ("xp2p_bad_frames_total", "Frames refused", stats.bad_frames),
+        ("xp2p_tcp_relay_accepted_total", "TCP connections of the relay accepted", stats.tcp.accepted),
+        (
+            "xp2p_tcp_relay_refused_total",
+            "TCP connections of the relay refused by a limit",
+            stats.tcp.refused,
+        ),
+        ("xp2p_tcp_relay_broken_total", "TCP connections of the relay closed for cause", stats.tcp.broken),
+        (
+            "xp2p_tcp_relay_received_bytes_total",
+            "Bytes of datagrams received over TCP",
+            stats.tcp.received_bytes,
+        ),
+        ("xp2p_tcp_relay_sent_bytes_total", "Bytes of datagrams given to TCP", stats.tcp.sent_bytes),
+        ("xp2p_tcp_relay_drops_total", "Datagrams dropped because TCP was too slow", stats.tcp.drops),
         ("xp2p_stun_answers_total", "STUN requests answered", stats.stun_answers),
         ("xp2p_stun_drops_total", "STUN requests dropped", stats.stun_drops),
     ];
@@ -233,14 +296,27 @@ mod tests {
     }
 
     #[test]
+    fn tcp_is_taken_where_it_is_looked_for_unless_told_otherwise() {
+        assert_eq!(relay_tcp(&args("")).unwrap(), RelayTcp::Same);
+        assert_eq!(relay_tcp(&args("--relay-tcp off")).unwrap(), RelayTcp::Off);
+        let at = "0.0.0.0:443".parse().unwrap();
+        assert_eq!(relay_tcp(&args("--relay-tcp 0.0.0.0:443")).unwrap(), RelayTcp::At(at));
+        assert!(relay_tcp(&args("--relay-tcp 443")).unwrap_err().to_string().contains("IP:PORT"));
+    }
+
+    #[test]
     fn the_printed_address_can_be_reached() {
         let key = xp2p_proto::keys::SecretKey::from_bytes([1; 32]).public();
         let bound = "0.0.0.0:20002".parse().unwrap();
-        assert!(spec(&args(""), bound, key).is_err());
+        assert!(spec(&args(""), bound, None, key).is_err());
         assert_eq!(
-            spec(&args("--public-host my.example"), bound, key).unwrap(),
+            spec(&args("--public-host my.example"), bound, None, key).unwrap(),
             format!("my.example:20002#{key}")
         );
-        assert_eq!(spec(&args("--public-host ::2"), bound, key).unwrap(), format!("[::2]:20002#{key}"));
+        assert_eq!(
+            spec(&args("--public-host my.example"), bound, Some(443), key).unwrap(),
+            format!("my.example:20002/443#{key}")
+        );
+        assert_eq!(spec(&args("--public-host ::2"), bound, None, key).unwrap(), format!("[::2]:20002#{key}"));
     }
 }

@@ -1,6 +1,6 @@
 //! One task that owns a machine and its sockets.
 //!
-//! The order of a turn: send what waits, receive, commands, timer, events; each with a budget, so that none starves the
+//! The order of a turn: send what waits, receive, TCP connections, commands, timer, events; each with a budget, so that none starves the
 //! others. A socket that refuses to send holds back sending only.
 
 use std::future::Future;
@@ -18,6 +18,7 @@ use xp2p_proto::machine::Machine;
 use crate::handle::Command;
 use crate::outbox::{Batch, Outbox};
 use crate::runtime::{Runtime, Timer};
+use crate::streams::Streams;
 use crate::udp::{MachineSocket, is_transient, local_addresses};
 
 /// Batches that are received in one turn.
@@ -101,6 +102,7 @@ pub(crate) struct EventLoop<R: Runtime, M: Machine, O: Role<M>> {
     machine: M,
     role: O,
     lanes: Vec<Lane<R::Udp>>,
+    streams: Streams,
     commands: Pin<Box<async_channel::Receiver<Command<M>>>>,
     stats: Arc<LoopStats>,
     timer: R::Timer,
@@ -133,6 +135,7 @@ impl<R: Runtime, M: Machine + Send + 'static, O: Role<M>> EventLoop<R, M, O> {
             machine,
             role,
             lanes: sockets.into_iter().map(lane).collect(),
+            streams: Streams::default(),
             commands: Box::pin(commands),
             stats,
             timer,
@@ -228,6 +231,10 @@ impl<R: Runtime, M: Machine + Send + 'static, O: Role<M>> EventLoop<R, M, O> {
                     call(&mut self.machine, now);
                     progress = true;
                 }
+                Poll::Ready(Some(Command::Listen(listening))) => {
+                    self.streams.accept_from(listening);
+                    progress = true;
+                }
                 Poll::Ready(Some(Command::Shutdown(done))) => {
                     self.begin_shutdown(now);
                     self.done.push(done);
@@ -300,7 +307,8 @@ impl<R: Runtime, M: Machine + Send + 'static, O: Role<M>> EventLoop<R, M, O> {
             (at, _) => at,
         };
         let rests = self.lanes.iter().map(|lane| lane.rest);
-        [timeout, Some(self.next_address_check), Some(self.next_clock_check), self.closing]
+        let streams = self.streams.next();
+        [timeout, Some(self.next_address_check), Some(self.next_clock_check), self.closing, streams]
             .into_iter()
             .chain(rests)
             .flatten()
@@ -309,7 +317,8 @@ impl<R: Runtime, M: Machine + Send + 'static, O: Role<M>> EventLoop<R, M, O> {
 
     /// Whether all is said. `drained`: the machine had no more to send since it was told to close.
     fn is_over(&self, now: Instant, drained: bool) -> bool {
-        let sent = || drained && self.lanes.iter().all(|lane| lane.outbox.is_empty());
+        let sent =
+            || drained && self.lanes.iter().all(|lane| lane.outbox.is_empty()) && self.streams.are_flushed();
         self.closing.is_some_and(|until| now >= until || (sent() && self.role.is_closed(&self.machine)))
     }
 }
@@ -326,6 +335,7 @@ impl<R: Runtime, M: Machine + Send + Unpin + 'static, O: Role<M> + Unpin> Future
             let was_closing = this.closing.is_some();
             let (mut progress, drained) = this.send(cx, now);
             progress |= this.receive(cx, now)?;
+            progress |= this.streams.turn(cx, now, &this.runtime, &mut this.machine);
             progress |= this.take_commands(cx, now);
             progress |= this.timers(now);
             while let Some(event) = this.machine.poll_event() {

@@ -12,6 +12,7 @@ use xp2p_proto::machine::Machine;
 use crate::event_loop::{EventLoop, LoopStats, Role};
 use crate::runtime::Runtime;
 use crate::socket::BoundSocket;
+use crate::streams::{self, Listening};
 use crate::udp::MachineSocket;
 
 /// Most commands that wait; callers then wait for room.
@@ -22,6 +23,7 @@ type Call<M> = Box<dyn FnOnce(&mut M, Instant) + Send>;
 
 pub(crate) enum Command<M> {
     Call(Call<M>),
+    Listen(Listening),
     Shutdown(async_channel::Sender<()>),
 }
 
@@ -176,6 +178,19 @@ impl<M: Machine + Send + Unpin + 'static> Handle<M> {
     /// [`Gone`].
     pub fn notify_blocking(&self, call: impl FnOnce(&mut M, Instant) + Send + 'static) -> Result<(), Gone> {
         self.commands.send_blocking(Command::Call(Box::new(call))).map_err(|_| self.gone())
+    }
+
+    /// Takes TCP connections on `addr` for the machine, for as long as it runs. Returns where it listens.
+    ///
+    /// # Errors
+    ///
+    /// The address cannot be listened on, or the machine is [`Gone`].
+    pub async fn listen<R: Runtime>(&self, runtime: &R, addr: SocketAddr) -> io::Result<SocketAddr> {
+        let (bound, listening) = streams::listen(runtime, addr)
+            .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on TCP {addr}: {e}")))?;
+        let sent = self.commands.send(Command::Listen(listening)).await;
+        sent.map_err(|_| io::Error::other(self.gone()))?;
+        Ok(bound)
     }
 
     /// Says goodbye to all peers and ends the task; waits for that, about a second at most.

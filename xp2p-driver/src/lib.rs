@@ -36,6 +36,7 @@ pub mod signing;
 pub mod socket;
 pub mod source;
 pub mod status;
+mod streams;
 pub mod transit;
 
 mod udp;

@@ -107,6 +107,16 @@ impl ServerHandle {
         Ok((Self { handle }, events))
     }
 
+    /// Takes the relay's TCP connections on `addr`, for clients whom UDP does not reach. They look for it at the port number of
+    /// UDP unless told otherwise. Returns where it listens.
+    ///
+    /// # Errors
+    ///
+    /// The address cannot be listened on, or the server is gone.
+    pub async fn listen_tcp<R: Runtime>(&self, runtime: &R, addr: SocketAddr) -> io::Result<SocketAddr> {
+        self.handle.listen(runtime, addr).await
+    }
+
     /// The handle of the machine, for all that has no method here.
     pub fn machine(&self) -> &Handle<Server> {
         &self.handle

@@ -8,4 +8,4 @@
 pub mod client;
 pub mod server;
 
-mod stream;
+pub(crate) mod stream;

@@ -12,7 +12,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use crate::runtime::{Runtime, Timer};
 
 /// A connection with or without TLS.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
