@@ -26,7 +26,7 @@ use xp2p_proto::request::{
     ResponseHead, Status, Voice, message_head, message_text,
 };
 use xp2p_proto::voice::{Decoded, MIN_CHUNK, PcmFormat, PcmTagger, VoiceCodec, VoiceDecoder};
-use xp2p_proto::wire::{FlowId, Frame, RefuseReason};
+use xp2p_proto::wire::{Deframer, FlowId, Frame, RefuseReason, frame_length};
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/PROTOCOL.md");
 
@@ -49,10 +49,15 @@ fn capability() -> Capability {
 fn info() -> Xp2pInfo {
     let addrs = ["192.0.2.1:20002", "[2001:db8::1]:20002", "server.example:20002"];
     let addrs = addrs.map(|a| a.parse().expect("an address")).to_vec();
-    Xp2pInfo::new(camera().public(), ticket(), vec![ServerAddr { key: server(), addrs, tcp_port: None }], Version::CURRENT)
-        .and_then(|i| i.with_lan(vec!["192.168.1.7:4433".parse().expect("an address")]))
-        .and_then(|i| i.with_capability(Some(capability())))
-        .expect("an xp2pInfo")
+    Xp2pInfo::new(
+        camera().public(),
+        ticket(),
+        vec![ServerAddr { key: server(), addrs, tcp_port: None }],
+        Version::CURRENT,
+    )
+    .and_then(|i| i.with_lan(vec!["192.168.1.7:4433".parse().expect("an address")]))
+    .and_then(|i| i.with_capability(Some(capability())))
+    .expect("an xp2pInfo")
 }
 
 fn frame(frame: &Frame<'_>) -> Vec<u8> {
@@ -60,6 +65,16 @@ fn frame(frame: &Frame<'_>) -> Vec<u8> {
     frame.encode(&mut out);
     assert_eq!(Frame::parse(&out).as_ref(), Ok(frame), "what is made is read");
     out
+}
+
+/// Datagrams on a byte stream.
+fn stream(datagrams: &[&[u8]]) -> Vec<u8> {
+    let framed = |d: &&[u8]| [&frame_length(d).expect("a length")[..], d].concat();
+    let bytes: Vec<u8> = datagrams.iter().flat_map(framed).collect();
+    let mut read = Vec::new();
+    Deframer::default().push(&bytes, |d| read.push(d.to_vec())).expect("what is made is read");
+    assert_eq!(read, datagrams);
+    bytes
 }
 
 fn message(message: &Message) -> Vec<u8> {
@@ -83,6 +98,15 @@ fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
         frame(&Frame::Opened { ticket: ticket(), flow, observed: observed.parse().expect("an address") })
     };
     let payload = info().to_payload();
+    let server = ServerAddr {
+        key: server(),
+        addrs: vec!["192.0.2.1:20002".parse().expect("an address")],
+        tcp_port: Some(443),
+    };
+    let ported =
+        Xp2pInfo::new(camera().public(), ticket(), vec![server], Version::CURRENT).expect("an xp2pInfo");
+    let read = Xp2pInfo::from_payload(&ported.to_payload(), Version::CURRENT, Flags::default());
+    assert_eq!(read.as_ref(), Ok(&ported));
     assert_eq!(Xp2pInfo::from_payload(&payload, Version::CURRENT, Flags::default()).as_ref(), Ok(&info()));
     assert_eq!(Capability::parse(&capability().to_bytes()), Ok(capability()));
     let tag = |kind, body: &'static [u8]| Some(Tag { kind, timestamp: 0, body: Bytes::from_static(body) });
@@ -107,6 +131,11 @@ fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
         ("cookie-echo", frame(&Frame::CookieEcho { flow, cookie: [0xaa; 16] })),
         ("unknown-flow", frame(&Frame::UnknownFlow { flow })),
         ("knock", frame(&Frame::Knock)),
+        (
+            "stream",
+            stream(&[&frame(&Frame::Forward { flow, payload: short }), &frame(&Frame::UnknownFlow { flow })]),
+        ),
+        ("info-payload-tcp-port", ported.to_payload()),
         (
             "register-hello",
             message(&Message::Hello(Hello {
