@@ -4,6 +4,8 @@ pub mod app;
 pub mod intruder;
 pub mod local;
 pub mod media;
+#[cfg(target_os = "linux")]
+pub mod netns;
 pub mod packets;
 pub mod poisoner;
 pub mod probing;

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -102,6 +102,7 @@ pub fn example(name: &str) -> PathBuf {
 }
 
 /// A running program. It is killed when this is dropped.
+#[derive(Debug)]
 pub struct Process {
     child: Child,
     lines: Receiver<String>,
@@ -122,24 +123,42 @@ impl Process {
 
     /// The same with another program.
     pub fn start_program(program: &Path, name: &str, dir: &Path, args: &[&str], stdin: Stdio) -> Self {
-        let mut child = Command::new(program)
-            .args(args)
-            .current_dir(dir)
-            .env("XDG_CONFIG_HOME", dir)
-            .stdin(stdin)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|e| panic!("{name} cannot be started: {e}"));
+        let mut command = Command::new(program);
+        command.args(args).stdin(stdin);
+        Self::start_command(command, name, dir)
+    }
+
+    /// The same with a command that is prepared but for its directory and outputs.
+    pub fn start_command(command: Command, name: &str, dir: &Path) -> Self {
         let (sender, lines) = channel();
-        let out = child.stdout.take().expect("stdout is a pipe");
-        std::thread::spawn(move || {
+        let mut process = Self::start_reading(command, name, dir, move |out| {
             for line in BufReader::new(out).lines().map_while(Result::ok) {
                 if sender.send(line).is_err() {
                     break;
                 }
             }
         });
+        process.lines = lines;
+        process
+    }
+
+    /// The same where standard output is no text: `read` takes it in, on a thread of its own.
+    pub fn start_reading(
+        mut command: Command,
+        name: &str,
+        dir: &Path,
+        read: impl FnOnce(ChildStdout) + Send + 'static,
+    ) -> Self {
+        let mut child = command
+            .current_dir(dir)
+            .env("XDG_CONFIG_HOME", dir)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("{name} cannot be started: {e}"));
+        let out = child.stdout.take().expect("stdout is a pipe");
+        std::thread::spawn(move || read(out));
+        let (_, lines) = channel();
         // Shown by the test harness if the test fails.
         let err = child.stderr.take().expect("stderr is a pipe");
         let prefix = name.to_owned();
@@ -193,6 +212,11 @@ impl Process {
         }
     }
 
+    /// The next line of its standard error, if one comes in time.
+    pub fn error_within(&mut self, time: Duration) -> Option<String> {
+        self.errors.recv_timeout(time).ok()
+    }
+
     /// Ends it by force.
     pub fn stop(&mut self) {
         // Fails only if it has ended already.
@@ -242,6 +266,7 @@ impl Drop for Process {
 }
 
 /// A directory that is removed when this is dropped.
+#[derive(Debug)]
 pub struct TempDir(PathBuf);
 
 impl TempDir {

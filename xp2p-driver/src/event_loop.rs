@@ -29,8 +29,11 @@ const SEND_BUDGET: usize = 64;
 const COMMAND_BUDGET: usize = 64;
 /// Turns before other tasks get theirs.
 const TURN_BUDGET: usize = 8;
-/// How often the host's addresses are looked at.
+/// How often the host's addresses are looked at, at least.
 pub(crate) const ADDRESS_CHECK: Duration = Duration::from_secs(5);
+/// How often they are looked at while there is something to do anyway: a host that has lost its network has, since its packets
+/// stay without an answer, and the picture stands still until its new address is found.
+const ADDRESS_CHECK_AWAKE: Duration = Duration::from_millis(250);
 /// How often the machine is told the time of day.
 const CLOCK_CHECK: Duration = Duration::from_secs(60);
 /// How long a machine may take to say goodbye.
@@ -283,7 +286,7 @@ impl<R: Runtime, M: Machine + Send + 'static, O: Role<M>> EventLoop<R, M, O> {
     }
 
     fn chores(&mut self, now: Instant) {
-        if now >= self.next_address_check {
+        if now + ADDRESS_CHECK >= self.next_address_check + ADDRESS_CHECK_AWAKE {
             self.next_address_check = now + ADDRESS_CHECK;
             match self.lanes.first().map(|main| local_addresses(main.socket.local())) {
                 Some(Ok(addrs)) if addrs != self.addresses => {
