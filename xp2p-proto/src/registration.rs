@@ -121,8 +121,13 @@ impl Registration {
     /// Registers anew because the network has changed; the flows of viewers stay.
     pub(crate) fn renew(&mut self, now: Instant, link: &mut Link) {
         if let Some(attempt) = self.attempt.take() {
-            self.close_old(now, link);
-            self.old = Some(attempt.conn);
+            // One that has not got so far is nothing that the server would miss, and the one before it still is.
+            if attempt.until.is_none() {
+                self.close_old(now, link);
+                self.old = Some(attempt.conn);
+            } else {
+                link.close(now, attempt.conn, CLOSE_OK, "the network has changed");
+            }
         }
         self.hurry(now);
     }
@@ -170,10 +175,9 @@ impl Registration {
         }
         self.retry_at = None;
         // Without an address there is nothing to do until one is told.
-        let Some(&addr) = registrant.addrs.get(self.next_addr % registrant.addrs.len().max(1)) else {
-            return;
-        };
-        self.next_addr = self.next_addr.wrapping_add(1);
+        let Some(index) = self.choose(link, registrant.addrs) else { return };
+        let addr = registrant.addrs[index]; // an index of it, as `choose` says
+        self.next_addr = index + 1;
         if let Some(port) = registrant.tcp {
             link.add_tcp_relay(port.of(addr, *registrant.key));
         }
@@ -183,6 +187,12 @@ impl Registration {
             }
             Err(_) => self.back_off(now, rng),
         }
+    }
+
+    /// The index of the address that is next in turn, of those that there can be a way to from here.
+    fn choose(&self, link: &Link, addrs: &[SocketAddr]) -> Option<usize> {
+        let in_turn = || (0..addrs.len()).map(|n| (self.next_addr + n) % addrs.len());
+        in_turn().find(|index| link.may_reach(addrs[*index])).or_else(|| in_turn().next())
     }
 
     fn back_off(&mut self, now: Instant, rng: &mut ChaCha12Rng) {
@@ -296,6 +306,8 @@ impl Registration {
                 link.set_relay_server(old, false);
             }
             link.set_relay_server(attempt.addr, true);
+            // Where it worked is where to begin next time.
+            self.next_addr = self.next_addr.saturating_sub(1);
             // Over TCP the server sees another port than that of our socket, of no use to anybody.
             if !link.is_over_tcp(attempt.addr) {
                 link.add_observed_address(now, observed);

@@ -193,11 +193,15 @@ fn a_server_is_killed_and_comes_back() {
         (Nat::SymmetricRandom, Nat::SymmetricRandom, "server restarts, session over its relay"),
     ] {
         let mut scene = Scene::new("restart", viewer, camera);
+        // What the camera has said so far.
+        while scene.running.process.error_within(Duration::ZERO).is_some() {}
         let start = Instant::now();
         scene.home.kill_server();
         scene.player.listen(Duration::from_secs(1));
         scene.home.start_server(&scene.internet);
-        let down = start.elapsed();
+        let (down, up) = (start.elapsed(), Instant::now());
+        scene.running.process.error_line(PATIENCE, "\"registered\"");
+        let registered = up.elapsed();
         let gap = scene.gap(&format!("{what}, away for {} ms", down.as_millis()), start);
         let most = if camera == Nat::PortRestricted { UNTOUCHED } else { down + MOVED };
         assert!(gap.silence < most, "{what}: {gap:?}");

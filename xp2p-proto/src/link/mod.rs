@@ -445,8 +445,18 @@ impl Link {
         }
     }
 
+    /// Whether there can be a way to `remote`: this host has an address of its family, or does not know its own yet.
+    pub fn may_reach(&self, remote: SocketAddr) -> bool {
+        let remote = remote.ip().to_canonical();
+        self.own_addrs.is_empty()
+            || self.own_addrs.iter().any(|own| {
+                own.is_ipv4() == remote.is_ipv4() && own.ip().is_loopback() == remote.is_loopback()
+            })
+    }
+
     /// Replaces the host's own addresses, which become candidates for direct paths. Returns whether one of the old ones
-    /// is gone: then the host has moved to another network. One that is merely added harms no path.
+    /// is gone, or there were none but those of the host itself: then it has moved to another network. One that is merely
+    /// added harms no path.
     pub fn set_local_addresses(&mut self, now: Instant, addrs: &[SocketAddr]) -> bool {
         let mut addrs: Vec<SocketAddr> = addrs.iter().map(|a| from_quic(*a)).collect();
         addrs.sort_unstable();
@@ -455,7 +465,10 @@ impl Link {
         if addrs == self.own_addrs {
             return false;
         }
-        let moved = self.own_addrs.iter().any(|old| !addrs.contains(old));
+        let outside = |addrs: &[SocketAddr]| addrs.iter().any(|a| !a.ip().is_loopback());
+        // What was tried while there was no network has failed, and waits for longer and longer.
+        let back = !self.own_addrs.is_empty() && !outside(&self.own_addrs) && outside(&addrs);
+        let moved = back || self.own_addrs.iter().any(|old| !addrs.contains(old));
         self.own_addrs = addrs;
         if moved {
             // What servers saw of the old network no longer holds.
