@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use super::internet::{Internet, SERVER, SERVER_ALT, SERVER_ALT_V6, SERVER_V6, Site};
 use super::nat::Nat;
 
-/// How long to wait for an answer. Above the longest round trip.
-const PATIENCE: Duration = Duration::from_millis(400);
-/// Questions are asked again that often: lines may lose them.
-const TRIES: usize = 4;
+/// How long to wait for what is on its way. Above the longest way.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// It is sent that often: lines may lose it.
+const TRIES: usize = 3;
 
 /// What was found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
