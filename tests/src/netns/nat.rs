@@ -83,11 +83,15 @@ impl Nat {
         matches!(self, Self::Open | Self::FullCone | Self::AddressRestricted)
     }
 
-    /// What theory says about two clients behind `self` and `other`.
+    /// What theory says about two clients behind `self` and `other`, as the one behind `self` sees it.
     pub fn expected(self, other: Self) -> Expected {
         let pair = [self, other];
-        if pair.contains(&Self::UdpBlocked) {
+        if self == Self::UdpBlocked {
             return Expected::RelayTcp;
+        }
+        if other == Self::UdpBlocked {
+            // By which way the other side reaches the server is its own affair.
+            return Expected::Relay;
         }
         let one_ipv6 = (self == Self::Ipv6Only) != (other == Self::Ipv6Only);
         if pair.contains(&Self::ServerOnly) || one_ipv6 {

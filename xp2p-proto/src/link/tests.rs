@@ -130,3 +130,38 @@ fn a_restarted_peer_resets_old_connections() {
     pair.run(Duration::from_secs(4));
     assert_eq!(pair.events[0], [LinkEvent::Lost(LostReason::Reset)]);
 }
+
+#[test]
+fn a_host_that_was_cut_off_has_moved_when_it_is_back() {
+    let mut link = Pair::new(9).ends.into_iter().next().unwrap().0;
+    #[expect(clippy::disallowed_methods, reason = "a test needs some first instant")]
+    let now = Instant::now();
+    let addrs = |text: &[&str]| text.iter().map(|t| t.parse().unwrap()).collect::<Vec<SocketAddr>>();
+    let own = ["127.0.0.1:5", "[::1]:5"];
+    assert!(
+        !link.set_local_addresses(now, &addrs(&["127.0.0.1:5", "[::1]:5", "10.0.0.1:5"])),
+        "the first ones"
+    );
+    assert!(link.set_local_addresses(now, &addrs(&own)), "cut off");
+    assert!(
+        link.set_local_addresses(now, &addrs(&["127.0.0.1:5", "[::1]:5", "10.9.0.1:5"])),
+        "back, elsewhere"
+    );
+    assert!(
+        !link.set_local_addresses(now, &addrs(&["127.0.0.1:5", "[::1]:5", "10.9.0.1:5", "10.8.0.1:5"])),
+        "one more is no move"
+    );
+}
+
+#[test]
+fn only_addresses_of_a_family_of_ours_may_be_reached() {
+    let mut link = Pair::new(10).ends.into_iter().next().unwrap().0;
+    #[expect(clippy::disallowed_methods, reason = "a test needs some first instant")]
+    let now = Instant::now();
+    let (v4, v6, own) = ("192.0.2.1:5", "[2001:db8::1]:5", "[::1]:5");
+    let may = |link: &Link, text: &str| link.may_reach(text.parse().unwrap());
+    assert!(may(&link, v4) && may(&link, v6), "nothing is known yet");
+    link.set_local_addresses(now, &["[::1]:5".parse().unwrap(), "10.0.0.1:5".parse().unwrap()]);
+    assert!(may(&link, v4) && !may(&link, v6), "loopback leads nowhere else");
+    assert!(may(&link, own) && !may(&link, "127.0.0.1:5"));
+}
