@@ -20,11 +20,14 @@ use xp2p_proto::flv::{Config, FileHeader, Limits, Tag, TagKind, TagReader};
 use xp2p_proto::info::{Capability, Flags, Rights, ServerAddr, Version, Xp2pInfo};
 use xp2p_proto::keys::{PublicKey, SecretKey, Ticket, TicketNonce};
 use xp2p_proto::live::{Record, RecordReader, StreamHead, StreamKind};
-use xp2p_proto::register::{Hello, Message, MessageReader, Registered};
+use xp2p_proto::register::{
+    AppKey, Hello, Introduction, Message, MessageReader, RefuseCode, RegisterClient, Registered,
+};
 use xp2p_proto::request::{
     CallType, Command, Download, Head, HeadReader, Headers, Live, Playback, Quality, Request, RequestHead,
     ResponseHead, Status, Voice, message_head, message_text,
 };
+use xp2p_proto::swarm::content::{VOLATILE, VOLATILE_PREFIXES};
 use xp2p_proto::voice::{Decoded, MIN_CHUNK, PcmFormat, PcmTagger, VoiceCodec, VoiceDecoder};
 use xp2p_proto::wire::{Deframer, FlowId, Frame, RefuseReason, frame_length};
 
@@ -81,6 +84,17 @@ fn message(message: &Message) -> Vec<u8> {
     let bytes = message.encode();
     assert_eq!(MessageReader::default().push(&bytes).as_deref(), Ok(std::slice::from_ref(message)));
     bytes
+}
+
+/// What a camera with an app key sends behind its Hello.
+fn proof() -> Vec<u8> {
+    let key = AppKey::new("app", "a very secret word");
+    let (secret, product, name) = (&camera(), "product", "device");
+    let who = Introduction { secret, epoch: 0, app_key: Some(&key), product, name, transit: None };
+    let (_, sent) = RegisterClient::new(who, server(), &[4; 32]);
+    let messages = MessageReader::default().push(&sent).expect("messages");
+    let [Message::Hello(_), proof @ Message::Proof { .. }] = &messages[..] else { panic!("{messages:?}") };
+    message(proof)
 }
 
 fn record(bytes: &Bytes, expected: &Record) -> Vec<u8> {
@@ -146,6 +160,11 @@ fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
                 name: "device".into(),
                 transit: None,
             })),
+        ),
+        ("register-proof", proof()),
+        (
+            "register-refused",
+            message(&Message::Refused { code: RefuseCode::ServerFull, text: "full".to_owned() }),
         ),
         (
             "register-registered",
@@ -312,6 +331,23 @@ fn commands() -> Vec<String> {
     all.iter().map(line).collect()
 }
 
+/// An xp2pInfo without and with a flag.
+fn infos() -> Vec<String> {
+    [false, true]
+        .map(|mjpeg| {
+            let info = info().with_flags(Flags { mjpeg });
+            let text = info.to_text();
+            assert_eq!(Xp2pInfo::parse(&text).as_ref(), Ok(&info), "what is made is read");
+            text
+        })
+        .to_vec()
+}
+
+/// Words, so many a line that none is long.
+fn words(words: &[&str]) -> Vec<String> {
+    words.chunks(12).map(|line| line.join(" ")).collect()
+}
+
 /// The text of a command of every topic of the panel, read back.
 fn topics() -> Vec<String> {
     let line = |topic: Topic| {
@@ -367,8 +403,11 @@ fn the_document_holds_the_vectors_of_the_program() {
     let lines = |lines: Vec<String>| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
     let lines = BTreeMap::from([
         ("commands", lines(commands())),
+        ("info", lines(infos())),
         ("replies", lines(replies())),
         ("topics", lines(topics())),
+        ("volatile", lines(words(VOLATILE))),
+        ("volatile-prefixes", lines(words(VOLATILE_PREFIXES))),
     ]);
     let rewritten = compared(&compared(&text, "vector", &vectors), "lines", &lines);
     if std::env::var_os("XP2P_WRITE_VECTORS").is_some() {
