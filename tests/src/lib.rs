@@ -13,5 +13,6 @@ pub mod processes;
 pub mod sim;
 pub mod simrt;
 pub mod swarm;
+pub mod sweep;
 pub mod web;
 pub mod world;
