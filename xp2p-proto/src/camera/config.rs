@@ -87,6 +87,11 @@ pub struct CameraConfig {
     pub cache: GopLimits,
     /// Whether the driver's socket sets "don't fragment". Default true.
     pub path_mtu_discovery: bool,
+    /// Whether viewers in the camera's own network may find it there without a server, by multicast. Default true.
+    pub lan: bool,
+    /// Whether the xp2pInfo names the camera's private addresses as well, for networks that carry no multicast. Only where the
+    /// camera's port stays the same: an xp2pInfo is kept for long. Default false.
+    pub lan_in_info: bool,
 }
 
 /// Why a camera could not be made.
@@ -131,6 +136,8 @@ impl CameraConfig {
             sender: SenderConfig::default(),
             cache: GopLimits::default(),
             path_mtu_discovery: true,
+            lan: true,
+            lan_in_info: false,
         }
     }
 

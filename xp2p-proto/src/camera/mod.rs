@@ -32,7 +32,7 @@ pub use self::talk::MAX_UNHEARD;
 use self::live::Feeds;
 use self::session::{Load, Session};
 use crate::flv::Tag;
-use crate::info::{Capability, Rights, ServerAddr, Xp2pInfo};
+use crate::info::{Capability, LanName, MAX_LAN, Rights, ServerAddr, Xp2pInfo};
 use crate::keys::{PublicKey, Ticket, TicketNonce};
 use crate::link::{ConnId, Link, LinkConfig, LinkEvent, LinkStats, LostReason, TcpPort};
 use crate::live::PushError;
@@ -50,6 +50,9 @@ pub const CLOSE_SHUTDOWN: u32 = 1;
 pub const CLOSE_REVOKED: u32 = 401;
 /// How often sessions are looked at: expired capabilities end within 5 s (decision 4).
 const SESSION_CHECK: Duration = Duration::from_secs(1);
+/// A viewer that watches says something every half second. One that has been silent for this long when its key connects anew has
+/// moved to where its old connection does not go.
+const MOVED: Duration = Duration::from_millis(900);
 
 /// A camera.
 #[derive(Debug)]
@@ -128,10 +131,19 @@ impl Camera {
             .collect::<Option<Vec<_>>>()?;
         let capability =
             Capability::issue(&self.config.secret, rights, self.config.epoch, expiry, self.serial);
-        Xp2pInfo::new(self.key(), self.ticket(), servers, self.config.version)
+        let info = Xp2pInfo::new(self.key(), self.ticket(), servers, self.config.version)
             .and_then(|info| info.with_capability(Some(capability)))
-            .ok()
-            .map(|info| info.with_flags(self.config.flags))
+            .ok()?
+            .with_flags(self.config.flags);
+        let lan = if self.config.lan_in_info { self.link.private_addresses() } else { Vec::new() };
+        // They may be too much beside long names of servers, and are the least that viewers need.
+        Some(info.clone().with_lan(lan.into_iter().take(MAX_LAN).collect()).unwrap_or(info))
+    }
+
+    /// A name for multicast discovery by which only holders of the camera's xp2pInfo recognise it. `nonce`: random, and another
+    /// one at each start.
+    pub fn lan_name(&self, nonce: [u8; LanName::HALF]) -> LanName {
+        LanName::new(&self.key(), &self.ticket(), nonce)
     }
 
     /// Replaces the serial number of the capabilities that [`xp2p_info`](Self::xp2p_info) makes, so that the text
@@ -276,6 +288,19 @@ impl Camera {
         }
     }
 
+    /// Ends what a viewer has left behind that connects anew, so that it does not take its own place.
+    fn end_moved(&mut self, now: Instant, peer: &PublicKey) {
+        let link = &self.link;
+        let moved = |(&conn, session): (&ConnId, &Session)| {
+            let left = session.peer() == peer && session.is_watching() && link.silent_for(now, conn) >= MOVED;
+            left.then_some(conn)
+        };
+        let moved: Vec<ConnId> = self.sessions.iter().filter_map(moved).collect();
+        for conn in moved {
+            self.end_session(now, conn, CLOSE_OK, "the viewer has connected anew");
+        }
+    }
+
     /// Ends sessions whose capability no longer holds, and connections that never asked for anything.
     fn check_sessions(&mut self, now: Instant) {
         let unix = self.unix_time(now);
@@ -322,6 +347,7 @@ impl Camera {
     fn handle_session_event(&mut self, now: Instant, conn: ConnId, event: LinkEvent) {
         match event {
             LinkEvent::Connected { peer, .. } => {
+                self.end_moved(now, &peer);
                 self.sessions.insert(conn, Session::new(conn, peer, now));
                 self.next_check.get_or_insert(now + SESSION_CHECK);
                 self.events.push_back(CameraEvent::ViewerConnected { viewer: ViewerId(conn), peer });

@@ -154,6 +154,11 @@ impl Session {
         RequestId { conn: self.conn, stream }
     }
 
+    /// The viewer's key.
+    pub(super) fn peer(&self) -> &PublicKey {
+        &self.peer
+    }
+
     /// Adds what this session does.
     pub(super) fn count(&self, load: &mut Load) {
         if self.transit {

@@ -31,6 +31,7 @@
 mod addr;
 mod capability;
 mod error;
+mod lan;
 mod payload;
 mod rights;
 #[cfg(test)]
@@ -51,6 +52,7 @@ pub use self::capability::{
     SERIAL_LEN,
 };
 pub use self::error::{BuildInfoError, InfoError, PayloadError, PayloadReason};
+pub use self::lan::{LanName, LanNameError};
 use self::payload::Payload;
 pub use self::rights::{Right, Rights, RightsError};
 pub use self::transit::transit_serial;

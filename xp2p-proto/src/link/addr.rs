@@ -95,6 +95,14 @@ pub(super) fn is_advertisable(addr: SocketAddr, loopback: bool) -> bool {
         }
 }
 
+/// Whether an address is of a private network (RFC 1918, RFC 4193).
+pub(super) fn is_private(addr: SocketAddr) -> bool {
+    match addr.ip().to_canonical() {
+        IpAddr::V4(ip) => ip.is_private(),
+        IpAddr::V6(ip) => ip.is_unique_local(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

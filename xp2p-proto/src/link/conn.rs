@@ -41,6 +41,8 @@ pub(super) struct Conn {
     pub(super) dirty: bool,
     /// Has had a packet since it was last asked for news.
     pub(super) touched: bool,
+    /// When the last datagram came for it.
+    pub(super) last_datagram: Instant,
     pub(super) timer: Option<Instant>,
     pub(super) observed: Option<SocketAddr>,
     pub(super) reported: Option<SocketAddr>,
@@ -65,7 +67,7 @@ impl NetworkChangeHint for RelayRecovers {
 }
 
 impl Conn {
-    pub(super) fn new(id: ConnId, quic: Connection, loopback: bool) -> Self {
+    pub(super) fn new(now: Instant, id: ConnId, quic: Connection, loopback: bool) -> Self {
         let relay_path =
             quic.network_path(PathId::ZERO).is_ok_and(|path| virtual_index(path.remote()).is_some());
         Self {
@@ -79,6 +81,7 @@ impl Conn {
             seek_direct: false,
             dirty: false,
             touched: false,
+            last_datagram: now,
             timer: None,
             observed: None,
             reported: None,

@@ -428,7 +428,7 @@ impl Link {
         if self.conns.len() <= index {
             self.conns.resize_with(index + 1, || None);
         }
-        self.conns[index] = Some(Conn::new(id, quic, loopback));
+        self.conns[index] = Some(Conn::new(now, id, quic, loopback));
         self.open += 1;
         self.handshaking += 1;
         self.pump(now, index);
@@ -490,6 +490,11 @@ impl Link {
         self.observed.insert(0, addr);
         self.observed.truncate(MAX_OWN_ADDRS / 2);
         self.refresh_candidates(now, false);
+    }
+
+    /// The host's own addresses that mean something in its own network only.
+    pub fn private_addresses(&self) -> Vec<SocketAddr> {
+        self.own_addrs.iter().copied().filter(|addr| addr::is_private(*addr)).collect()
     }
 
     /// The addresses at which servers see us, newest first.
@@ -867,6 +872,11 @@ impl Link {
         self.conn_mut(id).map_or(0, |c| paths::frames_heard(&c.quic.stats().frame_rx))
     }
 
+    /// For how long no datagram has come for connection `id`.
+    pub fn silent_for(&self, now: Instant, id: ConnId) -> std::time::Duration {
+        self.conn(id).map(|conn| now.saturating_duration_since(conn.last_datagram)).unwrap_or_default()
+    }
+
     /// Asks the peer of `id` for a sign of life on the path in use.
     pub fn ping(&mut self, now: Instant, id: ConnId) {
         if let Some(conn) = self.conn_mut(id) {
@@ -918,6 +928,7 @@ impl Link {
                     if let Some(flow) = virtual_index(path.remote()) {
                         self.relay.set_owner(flow, conn.id);
                     }
+                    conn.last_datagram = now;
                     conn.quic.handle_event(event);
                     conn.heard = true;
                     conn.paths.touch(now);

@@ -32,6 +32,8 @@ pub struct ViewerConfig {
     pub limits: Limits,
     /// Whether the driver's socket sets "don't fragment". Default true.
     pub path_mtu_discovery: bool,
+    /// Whether cameras are also looked for in the viewer's own network, and connected to there without a server. Default true.
+    pub lan: bool,
 }
 
 impl ViewerConfig {
@@ -47,6 +49,7 @@ impl ViewerConfig {
             latency: Duration::from_secs(2),
             limits: Limits::default(),
             path_mtu_discovery: true,
+            lan: true,
         }
     }
 }
@@ -56,7 +59,8 @@ impl ViewerConfig {
 pub struct ServiceConfig {
     /// Its xp2pInfo.
     pub info: Xp2pInfo,
-    /// The addresses of its servers, names resolved.
+    /// The addresses of its servers, names resolved. May be empty if the camera may be found in the viewer's own network, and
+    /// until [`set_server_addresses`](super::Viewer::set_server_addresses) tells them.
     pub servers: Vec<SocketAddr>,
     /// Where those servers take the same over TCP, which is used where UDP does not get through. Empty: UDP only.
     pub tcp: Vec<TcpRelay>,

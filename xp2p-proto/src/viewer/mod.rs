@@ -10,6 +10,7 @@ mod event;
 mod exchanges;
 mod fetch;
 mod inbox;
+mod nearby;
 mod requests;
 mod service;
 mod show;
@@ -26,6 +27,7 @@ pub use self::fetch::{DOWNLOAD_WINDOW, Resume};
 pub use self::talk::MAX_TALK;
 
 use self::service::Service;
+use crate::error::ErrorCode;
 use crate::link::{Link, LinkConfig, LinkStats, PathInfo, PathTotals};
 use crate::machine::{ByteStreamAction, ByteStreamId, Datagram, Machine, Transmit};
 use crate::request::Live as LiveRequest;
@@ -48,8 +50,9 @@ impl Viewer {
     /// When TLS refuses the key.
     pub fn new(config: ViewerConfig) -> Result<Self, ViewerError> {
         let mut link = LinkConfig::new(config.secret.clone(), config.entropy.clone());
-        // A service may hold a second connection for a while.
-        link.max_connections = config.max_services * 2;
+        // A service may hold a second connection for a while, and try a few addresses of its own network.
+        let nearby = if config.lan { nearby::MAX_NEARBY } else { 0 };
+        link.max_connections = config.max_services * (2 + nearby);
         link.max_relay_flows = config.max_services * 2;
         link.path_mtu_discovery = config.path_mtu_discovery;
         link.idle_timeout = config.patience;
@@ -73,6 +76,31 @@ impl Viewer {
         self.next_service += 1;
         self.services.insert(id, service);
         Ok(id)
+    }
+
+    /// Tells where a service's camera may be in the viewer's own network, from its xp2pInfo or from multicast discovery. It is
+    /// tried there at once, besides the way through its servers, and again whenever the service has to come back; whichever
+    /// works first is used. The connection proves the camera's key like any other, so that a wrong address costs a few packets
+    /// and no more. The newest eight addresses are kept. Returns whether there is such a service, and
+    /// [`ViewerConfig::lan`] allows it.
+    pub fn add_nearby(&mut self, now: Instant, id: ServiceId, addrs: &[SocketAddr]) -> bool {
+        let Some(service) = self.services.get_mut(&id).filter(|_| self.config.lan) else { return false };
+        service.add_nearby(now, &mut self.link, addrs);
+        true
+    }
+
+    /// Tells the addresses of the servers of a service, once their names are resolved, or again later.
+    pub fn set_server_addresses(&mut self, now: Instant, id: ServiceId, addrs: &[SocketAddr]) {
+        if let Some(service) = self.services.get_mut(&id) {
+            service.set_server_addresses(now, &mut self.link, addrs);
+        }
+    }
+
+    /// Ends a service for a reason that only the application knows, unless it was connected before: it tells its
+    /// [`Disconnect`](ViewerEvent::Disconnect). Returns whether the service goes on.
+    pub fn fail_service(&mut self, now: Instant, id: ServiceId, code: ErrorCode, reason: String) -> bool {
+        let Some(service) = self.services.get_mut(&id) else { return false };
+        service.fail(now, &mut self.link, code, reason, &mut self.events)
     }
 
     /// Ends a service with all its streams.

@@ -1,12 +1,14 @@
 //! One camera as a viewer sees it: the connection, the streams on it, and how it comes back.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::config::{ServiceConfig, ViewerConfig, ViewerError};
 use super::event::{CommandKey, MessageKey, ServiceId, StreamKey, StreamStats, ViewerEvent};
 use super::exchanges::Exchanges;
 use super::fetch::{Fetch, Resume};
+use super::nearby::Nearby;
 use super::show::Show;
 use super::stream::{State, Stream};
 use super::talk::Talk;
@@ -36,6 +38,10 @@ const QUIET: Duration = Duration::from_millis(500);
 /// When nothing at all was heard for this long, a second connection is tried beside the first: the camera may have
 /// restarted without a word that reached us. Whichever works first is kept.
 const STALE: Duration = Duration::from_secs(4);
+/// The same for a connection that has no way through a server to fall back on: who leaves the camera's network hears nothing.
+const STALE_NEARBY: Duration = Duration::from_millis(500);
+/// How often it is then asked for a sign of life, which takes a few milliseconds to come.
+const QUIET_NEARBY: Duration = Duration::from_millis(250);
 /// Bytes that QUIC may hold unacknowledged: enough for a video call over a long way, and not so much that what is
 /// said would be old before it is sent.
 const SEND_WINDOW: u64 = 256 * 1024;
@@ -83,6 +89,10 @@ pub(super) struct Service {
     heard: (u64, Instant),
     /// A second connection, tried while the first is silent.
     spare: Option<ConnId>,
+    /// Where the camera may be in our own network, and the attempts to connect there.
+    nearby: Nearby,
+    /// The connection goes straight to the camera, past all servers.
+    is_nearby: bool,
 }
 
 impl Service {
@@ -111,6 +121,8 @@ impl Service {
             quiet_at: None,
             heard: (0, now),
             spare: None,
+            nearby: Nearby::default(),
+            is_nearby: false,
         }
     }
 
@@ -120,7 +132,7 @@ impl Service {
 
     /// Whether events of `conn` are for this service.
     pub(super) fn owns(&self, conn: ConnId) -> bool {
-        self.conn == Some(conn) || self.spare == Some(conn)
+        self.conn == Some(conn) || self.spare == Some(conn) || self.nearby.is_trying(conn)
     }
 
     pub(super) fn totals(&self, link: &mut Link) -> PathTotals {
@@ -151,19 +163,50 @@ impl Service {
     ) -> Result<(), ConnectError> {
         self.now = now;
         let info = &self.config.info;
-        let conn =
-            link.connect_relayed(now, *info.camera(), *info.ticket(), &self.config.servers, VIEWER_ALPN)?;
-        self.conn = Some(conn);
+        let servers = &self.config.servers;
+        // Without any server the camera may still be in our own network.
+        if !(self.viewer.lan && servers.is_empty()) {
+            self.conn =
+                Some(link.connect_relayed(now, *info.camera(), *info.ticket(), servers, VIEWER_ALPN)?);
+        }
+        // Where it may be there is tried at the same time; whichever works first is kept.
+        self.nearby.connect(now, link, info.camera());
         self.connected = false;
         self.attempt_until = Some(now + ATTEMPT);
         self.retry_at = None;
         Ok(())
     }
 
+    /// The camera may be at these addresses of our own network.
+    pub(super) fn add_nearby(&mut self, now: Instant, link: &mut Link, addrs: &[SocketAddr]) {
+        self.now = now;
+        let new = self.nearby.add(addrs);
+        if new && !self.over && !self.connected {
+            self.nearby.connect(now, link, self.config.info.camera());
+        }
+    }
+
+    /// The addresses of the servers, once their names are resolved.
+    pub(super) fn set_server_addresses(&mut self, now: Instant, link: &mut Link, addrs: &[SocketAddr]) {
+        self.now = now;
+        let waiting = self.config.servers.is_empty();
+        self.config.servers = addrs.to_vec();
+        // Those who wait for it go on at once; others have been using addresses that work, or will try these next.
+        if waiting && !self.over && !self.connected && self.conn.is_none() {
+            let info = &self.config.info;
+            let conn = link.connect_relayed(now, *info.camera(), *info.ticket(), addrs, VIEWER_ALPN);
+            // Too many connections at this moment: the next attempt tries again.
+            self.conn = conn.ok();
+            self.attempt_until = Some(now + ATTEMPT);
+            self.retry_at = None;
+        }
+    }
+
     pub(super) fn close(&mut self, now: Instant, link: &mut Link, reason: &str) {
         for conn in [self.conn.take(), self.spare.take()].into_iter().flatten() {
             link.close(now, conn, CLOSE_OK, reason);
         }
+        self.nearby.stop(now, link, reason);
         self.over = true;
     }
 
@@ -389,14 +432,22 @@ impl Service {
                 }
                 _ => return,
             }
+        } else if self.nearby.is_trying(conn) {
+            match event {
+                LinkEvent::Connected { .. } => self.adopt(now, link, conn, events),
+                LinkEvent::Lost(reason) => return self.nearby.lost(conn, &reason),
+                _ => return,
+            }
         }
         match event {
             LinkEvent::Connected { .. } => {
+                self.nearby.stop(now, link, "connected already");
                 self.heard = (0, now);
                 self.connected = true;
                 self.ever_connected = true;
                 self.down_since = None;
                 self.attempt_until = None;
+                self.retry_at = None;
                 self.refused = None;
                 self.retries = 0;
                 if let Some(quic) = self.conn.and_then(|c| link.quic(c)) {
@@ -456,6 +507,7 @@ impl Service {
         if let Some(spare) = self.spare.take() {
             link.close(now, spare, CLOSE_OK, "trying anew");
         }
+        self.is_nearby = false;
         self.reset_streams(&reason.to_string(), events);
         match reason {
             LostReason::WrongKey => self.give_up(
@@ -485,6 +537,24 @@ impl Service {
                 }
             }
         }
+        if self.over {
+            self.nearby.stop(now, link, "the service is over");
+        }
+    }
+
+    /// The camera has answered in our own network, before its server did, or while the connection that there was is silent.
+    fn adopt(&mut self, now: Instant, link: &mut Link, new: ConnId, events: &mut VecDeque<ViewerEvent>) {
+        self.nearby.take(new);
+        if self.connected {
+            self.switch(now, link, new, events);
+        } else if let Some(slow) = self.conn.replace(new) {
+            self.past = self.past + link.totals(slow);
+            link.close(now, slow, CLOSE_OK, "connected already");
+        }
+        if let Some(spare) = self.spare.take() {
+            link.close(now, spare, CLOSE_OK, "connected already");
+        }
+        self.is_nearby = true;
     }
 
     /// The second connection works, the first is still silent: the camera has forgotten it.
@@ -493,8 +563,15 @@ impl Service {
             self.past = self.past + link.totals(old);
             link.close(now, old, CLOSE_OK, "connected anew");
         }
-        self.spare = None;
-        let reason = "the camera has forgotten the connection".to_owned();
+        if self.spare == Some(new) {
+            self.spare = None;
+        }
+        let reason = if std::mem::take(&mut self.is_nearby) {
+            "the camera is no longer reached in the local network"
+        } else {
+            "the camera has forgotten the connection"
+        };
+        let reason = reason.to_owned();
         self.reset_streams(&reason, events);
         events.push_back(ViewerEvent::Reconnecting { service: self.id, reason });
     }
@@ -507,7 +584,7 @@ impl Service {
             self.quiet_at = None;
             return;
         };
-        self.quiet_at = Some(now + QUIET);
+        self.quiet_at = Some(now + if self.is_nearby { QUIET_NEARBY } else { QUIET });
         link.ping(now, conn);
         let heard = link.heard(conn);
         if heard != self.heard.0 {
@@ -515,12 +592,23 @@ impl Service {
             if let Some(spare) = self.spare.take() {
                 link.close(now, spare, CLOSE_OK, "the first connection works again");
             }
-        } else if self.spare.is_none() && now.saturating_duration_since(self.heard.1) >= STALE {
+            self.nearby.stop(now, link, "the first connection works again");
+        } else if now.saturating_duration_since(self.heard.1) >= self.stale() {
             let info = &self.config.info;
             let servers = &self.config.servers;
-            // Too many connections at this moment: the next check tries again.
-            self.spare = link.connect_relayed(now, *info.camera(), *info.ticket(), servers, VIEWER_ALPN).ok();
+            // Also at addresses that were heard of since: the camera may have come back with another.
+            self.nearby.connect(now, link, info.camera());
+            if self.spare.is_none() {
+                // Too many connections at this moment: the next check tries again.
+                self.spare =
+                    link.connect_relayed(now, *info.camera(), *info.ticket(), servers, VIEWER_ALPN).ok();
+            }
         }
+    }
+
+    /// For how long a connection may be silent until another is tried beside it.
+    fn stale(&self) -> Duration {
+        if self.is_nearby { STALE_NEARBY } else { STALE }
     }
 
     fn reset_streams(&mut self, reason: &str, events: &mut VecDeque<ViewerEvent>) {
@@ -532,6 +620,22 @@ impl Service {
         for stream in self.streams.values_mut() {
             stream.restart(&self.viewer);
         }
+    }
+
+    /// Gives up for a reason from outside, unless the camera was ever connected. Returns whether the service goes on.
+    pub(super) fn fail(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        code: ErrorCode,
+        reason: String,
+        events: &mut VecDeque<ViewerEvent>,
+    ) -> bool {
+        if !self.ever_connected && !self.over {
+            self.give_up_attempt(now, link);
+            self.give_up(events, code, reason);
+        }
+        !self.over
     }
 
     fn give_up(&mut self, events: &mut VecDeque<ViewerEvent>, code: ErrorCode, reason: String) {
@@ -580,10 +684,7 @@ impl Service {
         let refused = self.refused.filter(|(_, at)| *at + UNKNOWN_GRACE <= now);
         // A camera that was there a moment ago may be restarting; one that never was is not there.
         if patience_over || (refused.is_some() && !self.ever_connected) {
-            if let Some(conn) = self.conn.take() {
-                self.past = self.past + link.totals(conn);
-                link.close(now, conn, CLOSE_OK, "no answer");
-            }
+            self.give_up_attempt(now, link);
             let (code, reason) = match self.refused {
                 Some((RefuseReason::UnknownTicket, _)) => {
                     (ErrorCode::Xp2pInfoInvalid, RefuseReason::UnknownTicket.to_string())
@@ -603,11 +704,9 @@ impl Service {
         if refused.is_some() {
             self.refused = None;
         }
-        if self.attempt_until.is_some_and(|at| at <= now)
-            && let Some(conn) = self.conn.take()
-        {
-            self.past = self.past + link.totals(conn);
-            link.close(now, conn, CLOSE_OK, "no answer");
+        if self.attempt_until.is_some_and(|at| at <= now) {
+            self.give_up_attempt(now, link);
+            self.attempt_until = None;
             self.retry_at = Some(now);
         }
         if self.retry_at.is_some_and(|at| at <= now)
@@ -617,6 +716,15 @@ impl Service {
             self.retry_at = Some(now + PAUSES[PAUSES.len() - 1]);
             events.push_back(ViewerEvent::Reconnecting { service: self.id, reason: e.to_string() });
         }
+    }
+
+    /// Closes the connections that have not come about in time.
+    fn give_up_attempt(&mut self, now: Instant, link: &mut Link) {
+        if let Some(conn) = self.conn.take() {
+            self.past = self.past + link.totals(conn);
+            link.close(now, conn, CLOSE_OK, "no answer");
+        }
+        self.nearby.stop(now, link, "no answer");
     }
 
     fn accept(&mut self, link: &mut Link, events: &mut VecDeque<ViewerEvent>) {
