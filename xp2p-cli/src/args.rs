@@ -174,6 +174,10 @@ pub(crate) struct Camera {
     /// Ask the system for socket buffers of this size. The default, 2048, holds a burst of video; less suits small machines.
     #[arg(long, value_name = "KIB", value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
     pub(crate) socket_buffer: Option<u32>,
+    /// Do not tell the network that the camera is in where it is. Otherwise viewers in the same network find it even without the
+    /// server and the internet. With a port of its own in --bind, the xp2pInfo names its private addresses, too.
+    #[arg(long)]
+    pub(crate) no_lan: bool,
     /// What the printed xp2pInfo allows: live, playback, command, voice, download, all.
     #[arg(long, default_value = "all", value_name = "RIGHTS")]
     pub(crate) rights: String,
@@ -410,6 +414,9 @@ pub(crate) struct View {
     /// Ask the system for socket buffers of this size. The default, 2048, holds a burst of video; less suits small machines.
     #[arg(long, value_name = "KIB", value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
     pub(crate) socket_buffer: Option<u32>,
+    /// Do not look for the camera in this network, which finds it even without its server and the internet.
+    #[arg(long)]
+    pub(crate) no_lan: bool,
     /// How much delay to bear before pictures are skipped, in milliseconds.
     #[arg(long, default_value_t = 2000, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=10_000))]
     pub(crate) latency: u64,

@@ -29,6 +29,8 @@ use crate::{keyfile, known, output, secret, share, socket, stop};
 
 /// How often the key file is looked at, for a revocation. Sessions end within 5 s of it.
 const REVOCATION_CHECK: Duration = Duration::from_secs(1);
+/// When the xp2pInfo is printed although no server has answered: viewers in the camera's own network need none.
+const PRINT_ANYWAY: Duration = Duration::from_secs(3);
 
 enum News {
     Camera(CameraEvent),
@@ -201,6 +203,8 @@ pub(crate) async fn run(args: &Camera) -> Result<()> {
     config.allow_transit = args.allow_transit;
     config.max_connect_num = usize::from(args.max_apps).max(config.max_viewers);
     config.max_connections = config.max_connect_num * 2 + 32;
+    config.lan = !args.no_lan;
+    config.lan_in_info = config.lan && args.bind.port() != 0;
     let (storage, recording) = records(args)?;
     let voice = args.voice_out.as_deref().map(VoiceOut::new);
     config.talk = voice.is_some();
@@ -225,6 +229,7 @@ pub(crate) async fn run(args: &Camera) -> Result<()> {
     let messages = if args.messages { Some(lines()?) } else { None };
     let (mut source, mut troubles) = feed(&camera, &at_rate(&adapter), recording.clone())?;
     let mut shown = false;
+    let begun = Instant::now();
     let result = loop {
         let next = futures_lite::future::or(
             futures_lite::future::or(
@@ -274,6 +279,15 @@ pub(crate) async fn run(args: &Camera) -> Result<()> {
                         "all older xp2pInfos are void; this is the new one:".to_owned()
                     });
                     shown = show_info(&camera, &sharing, info_on_stderr).await?;
+                }
+                Ok(_) if !shown && !args.no_lan && begun.elapsed() >= PRINT_ANYWAY => {
+                    shown = show_info(&camera, &sharing, info_on_stderr).await?;
+                    if shown {
+                        say(args.json, &json!({"event": "no-server"}), || {
+                            "no server answers; viewers in this network find the camera all the same"
+                                .to_owned()
+                        });
+                    }
                 }
                 Ok(_) => {}
                 Err(e) => tracing::warn!("the key file cannot be read at this moment: {e:#}"),

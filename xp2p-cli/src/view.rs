@@ -87,7 +87,9 @@ pub(crate) async fn run(args: &View) -> Result<bool> {
     let quality: Quality = args.quality.parse()?;
     let signals = stop::signals()?;
     let socket = socket::bind("[::]:0".parse()?, args.socket_buffer)?;
-    let viewer = ViewerHandle::spawn_on(&rt(), socket, config(Duration::from_millis(args.latency))?)?;
+    let mut config = config(Duration::from_millis(args.latency))?;
+    config.lan = !args.no_lan;
+    let viewer = ViewerHandle::spawn_on(&rt(), socket, config)?;
     let mut player = PlayerConfig::new(args.listen);
     player.allow_origins = args.allow_origins.clone();
     let live = Live { channel: args.channel, quality, ..Live::default() };

@@ -21,6 +21,7 @@
 pub mod camera;
 pub mod event_loop;
 pub mod handle;
+mod lan;
 pub mod module;
 pub mod origin;
 mod outbox;

@@ -24,6 +24,7 @@ use xp2p_proto::request::Quality;
 
 use crate::event_loop::Role;
 use crate::handle::{Gone, Handle};
+use crate::lan::Announcement;
 use crate::runtime::{Runtime, sleep};
 use crate::socket::BoundSocket;
 
@@ -75,10 +76,14 @@ impl Role<Camera> for CameraRole {
 #[derive(Debug, Clone)]
 pub struct CameraHandle {
     handle: Handle<Camera>,
+    /// What its own network is told.
+    lan: Option<Announcement>,
 }
 
 impl CameraHandle {
     /// Runs a camera on a socket bound to `bind`. Also returns its events.
+    ///
+    /// With [`CameraConfig::lan`], viewers in its own network find it without a server; not if `bind` is an address of loopback.
     ///
     /// Servers that are given by name (in `advertised`, with no address in `addrs`) are looked up, now and then again.
     ///
@@ -127,6 +132,7 @@ impl CameraHandle {
             .filter(|(_, s)| s.addrs.is_empty())
             .map(|(i, s)| (i, s.advertised.iter().map(host_and_port).collect()))
             .collect();
+        let lan = config.lan;
         let handle = Handle::spawn_on(runtime, vec![socket], |_, now| {
             let machine = Camera::new(config, now).map_err(io::Error::other)?;
             Ok((machine, CameraRole { events: sender, requests }))
@@ -158,7 +164,8 @@ impl CameraHandle {
                 }
             }));
         }
-        Ok((Self { handle }, events))
+        let lan = if lan { Announcement::start(runtime, &handle) } else { None };
+        Ok((Self { handle, lan }, events))
     }
 
     /// The handle of the machine, for all that has no method here.
@@ -253,6 +260,9 @@ impl CameraHandle {
 
     /// Says goodbye to viewers and servers.
     pub async fn shutdown(&self) {
+        if let Some(lan) = &self.lan {
+            lan.stop().await;
+        }
         self.handle.shutdown().await;
     }
 }

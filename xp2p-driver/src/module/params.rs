@@ -35,6 +35,8 @@ pub struct AppParams {
     pub player: SocketAddr,
     /// How long a service tries to come back before it reports `disconnect`. 30 s by default.
     pub patience: Duration,
+    /// Whether cameras are also looked for in one's own network, and connected to there without a server. True by default.
+    pub lan: bool,
 }
 
 impl AppParams {
@@ -58,6 +60,7 @@ impl AppParams {
             bind: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0),
             player: SocketAddr::from(([127, 0, 0, 1], 0)),
             patience: Duration::from_secs(30),
+            lan: true,
         }
     }
 

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use thiserror::Error;
 use xp2p_proto::command::CommandOutcome;
+use xp2p_proto::error::ErrorCode;
 use xp2p_proto::info::{Host, Xp2pInfo};
 use xp2p_proto::link::{PathInfo, PathTotals, TcpRelay};
 use xp2p_proto::request::{Command, Download, Live, Playback, Voice};
@@ -32,13 +33,18 @@ use xp2p_proto::viewer::{
 
 use self::routes::{Claim, SharedRoutes, Started, TalkEvent, ViewerRole};
 use self::turn::Turns;
-use crate::handle::{Gone, Handle};
+use crate::handle::{Gone, Handle, WeakHandle};
+use crate::lan::{LanSearch, on_link};
 use crate::player::Hub;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, sleep};
 use crate::socket::BoundSocket;
 
 /// Most events that wait for the application; the oldest are dropped then.
 const MAX_EVENTS: usize = 1024;
+/// How long a camera may take to answer in the local network once its servers could not be looked up.
+const LAN_GRACE: Duration = Duration::from_secs(2);
+/// Pause before servers that could not be looked up are tried again.
+const RESOLVE_RETRY: Duration = Duration::from_secs(5);
 
 /// Why a service or stream could not be started.
 #[derive(Debug, Error)]
@@ -67,6 +73,8 @@ pub struct ViewerHandle<R> {
     handle: Handle<Viewer>,
     routes: SharedRoutes,
     turns: Turns,
+    /// `None`: cameras are not looked for in the local network.
+    lan: Option<LanSearch>,
 }
 
 /// A service: one camera.
@@ -79,7 +87,8 @@ pub struct Service {
 }
 
 impl<R: Runtime> ViewerHandle<R> {
-    /// Runs a viewer on a socket bound to `bind`.
+    /// Runs a viewer on a socket bound to `bind`. With [`ViewerConfig::lan`] it also looks for its cameras in its own network;
+    /// not if `bind` is an address of loopback.
     ///
     /// # Errors
     ///
@@ -96,10 +105,12 @@ impl<R: Runtime> ViewerHandle<R> {
     pub fn spawn_on(runtime: &R, socket: BoundSocket, config: ViewerConfig) -> io::Result<Self> {
         let routes = SharedRoutes::default();
         let role = ViewerRole { routes: routes.clone() };
+        let lan = config.lan;
         let handle = Handle::spawn_on(runtime, vec![socket], |_, _| {
             Ok((Viewer::new(config).map_err(io::Error::other)?, role))
         })?;
-        Ok(Self { runtime: runtime.clone(), handle, routes, turns: Turns::default() })
+        let lan = if lan { LanSearch::new(handle.local_addr()) } else { None };
+        Ok(Self { runtime: runtime.clone(), handle, routes, turns: Turns::default(), lan })
     }
 
     /// The handle of the machine, for all that has no method here.
@@ -129,17 +140,30 @@ impl<R: Runtime> ViewerHandle<R> {
     }
 
     async fn connect_claimed(&self, info: Xp2pInfo) -> Result<(Service, Claim), StartError> {
-        let tcp = self.resolve(&info).await?;
+        let needs_names = !info.servers().iter().flat_map(|s| &s.addrs).any(|a| a.socket_addr().is_some());
+        // A network without a way outside tells no names, but the camera may be in it.
+        let later = needs_names && self.lan.is_some();
+        let tcp = if later { Vec::new() } else { resolve(&self.runtime, &info).await? };
+        let near = if self.lan.is_some() { on_link(info.lan().iter().copied()) } else { Vec::new() };
         let (sender, events) = async_channel::bounded(MAX_EVENTS);
         let routes = self.routes.clone();
+        let wanted = info.clone();
         let start = move |viewer: &mut Viewer, now| {
             let servers = tcp.iter().map(|relay| relay.server).collect();
             let id = viewer.start_service(now, ServiceConfig { info, servers, tcp })?;
             // In the machine's own task, so that nothing is lost between the start and the first event.
             routes.lock().events.insert(id, sender);
+            viewer.add_nearby(now, id, &near);
             Ok(id)
         };
         let (id, claim) = self.start(start, Started::Service).await?;
+        if let Some(lan) = &self.lan {
+            lan.look_for(&self.runtime, &self.handle, id, &wanted).await;
+        }
+        if later {
+            let (runtime, viewer) = (self.runtime.clone(), self.handle.clone().downgrade());
+            self.runtime.spawn(Box::pin(resolve_later(runtime, viewer, id, wanted)));
+        }
         Ok((Service { id, events }, claim))
     }
 
@@ -309,34 +333,6 @@ impl<R: Runtime> ViewerHandle<R> {
         self.handle.call(stop).await
     }
 
-    /// The addresses of a camera's servers, for UDP and for TCP.
-    async fn resolve(&self, info: &Xp2pInfo) -> Result<Vec<TcpRelay>, StartError> {
-        let mut addrs = Vec::new();
-        let mut failed = None;
-        for server in info.servers() {
-            for addr in &server.addrs {
-                match (&addr.host, addr.socket_addr()) {
-                    (_, Some(at)) => addrs.push(Xp2pInfo::tcp_relay(server, at)),
-                    (Host::Name(name), None) => {
-                        match self.runtime.resolve(name.to_string(), addr.port).await {
-                            Ok(found) => {
-                                addrs.extend(found.into_iter().map(|at| Xp2pInfo::tcp_relay(server, at)))
-                            }
-                            Err(error) => {
-                                failed = Some(StartError::Resolve { host: name.to_string(), error })
-                            }
-                        }
-                    }
-                    (Host::Ip(_), None) => {}
-                }
-            }
-        }
-        match failed {
-            Some(error) if addrs.is_empty() => Err(error),
-            _ => Ok(addrs),
-        }
-    }
-
     /// Ends a service.
     ///
     /// # Errors
@@ -348,6 +344,9 @@ impl<R: Runtime> ViewerHandle<R> {
             viewer.stop_service(now, id);
             routes.lock().forget(id);
         };
+        if let Some(lan) = &self.lan {
+            lan.forget(id);
+        }
         self.handle.call(stop).await
     }
 
@@ -369,6 +368,59 @@ impl<R: Runtime> ViewerHandle<R> {
     /// Says goodbye to all cameras.
     pub async fn shutdown(&self) {
         self.handle.shutdown().await;
+    }
+}
+
+/// The addresses of a camera's servers, for UDP and for TCP.
+async fn resolve<R: Runtime>(runtime: &R, info: &Xp2pInfo) -> Result<Vec<TcpRelay>, StartError> {
+    let mut addrs = Vec::new();
+    let mut failed = None;
+    for server in info.servers() {
+        for addr in &server.addrs {
+            match (&addr.host, addr.socket_addr()) {
+                (_, Some(at)) => addrs.push(Xp2pInfo::tcp_relay(server, at)),
+                (Host::Name(name), None) => match runtime.resolve(name.to_string(), addr.port).await {
+                    Ok(found) => addrs.extend(found.into_iter().map(|at| Xp2pInfo::tcp_relay(server, at))),
+                    Err(error) => failed = Some(StartError::Resolve { host: name.to_string(), error }),
+                },
+                (Host::Ip(_), None) => {}
+            }
+        }
+    }
+    match failed {
+        Some(error) if addrs.is_empty() => Err(error),
+        _ => Ok(addrs),
+    }
+}
+
+/// Looks up the servers of a service that has begun without them. If that fails and the camera is not found in the local
+/// network either, the service ends.
+async fn resolve_later<R: Runtime>(runtime: R, viewer: WeakHandle<Viewer>, id: ServiceId, info: Xp2pInfo) {
+    loop {
+        let found = resolve(&runtime, &info).await;
+        if found.is_err() {
+            sleep(&runtime, LAN_GRACE).await;
+        }
+        let Some(viewer) = viewer.upgrade() else { return };
+        let goes_on = match found {
+            Ok(tcp) => {
+                let servers: Vec<SocketAddr> = tcp.iter().map(|relay| relay.server).collect();
+                let tell = move |viewer: &mut Viewer, now| viewer.set_servers(now, id, &servers, &tcp);
+                viewer.call(tell).await.map(|()| false)
+            }
+            Err(e) => {
+                let reason = e.to_string();
+                let fail = move |viewer: &mut Viewer, now| {
+                    viewer.fail_service(now, id, ErrorCode::StreamStartFailed, reason)
+                };
+                viewer.call(fail).await
+            }
+        };
+        drop(viewer);
+        if goes_on != Ok(true) {
+            return;
+        }
+        sleep(&runtime, RESOLVE_RETRY).await;
     }
 }
 
