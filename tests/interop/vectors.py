@@ -43,6 +43,7 @@ def check(document: Document) -> int:
     lines: dict[str, Callable[[list[str]], None]] = {
         "info": lambda texts: _infos(texts, document),
         "commands": _commands,
+        "lan-name": _lan_name,
         "replies": _json,
         "topics": _json,
         "volatile": _words,
@@ -370,6 +371,13 @@ def _infos(texts: list[str], document: Document) -> None:
     same([str(one) for one in read], texts)
     same([one.info.payload() for one in read], [document.vectors["info-payload"]] * 2)
     same([(one.version, one.mjpeg) for one in read], [("2.4.0", False), ("2.4.0", True)])
+
+
+def _lan_name(texts: list[str]) -> None:
+    """Section 19: the nonce, and a tag that takes the xp2pInfo to make."""
+    nonce = b"nonce..."
+    tag = blake3.derive_key("xp2p 2026-11 name in the local network", CAMERA_KEY + TICKET + nonce)[:8]
+    same(texts, [(nonce + tag).hex()])
 
 
 def _commands(texts: list[str]) -> None:

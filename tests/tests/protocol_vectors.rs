@@ -17,7 +17,7 @@ use xp2p_proto::command::{
     SeekTo, Topic, YearMonth,
 };
 use xp2p_proto::flv::{Config, FileHeader, Limits, Tag, TagKind, TagReader};
-use xp2p_proto::info::{Capability, Flags, Rights, ServerAddr, Version, Xp2pInfo};
+use xp2p_proto::info::{Capability, Flags, LanName, Rights, ServerAddr, Version, Xp2pInfo};
 use xp2p_proto::keys::{PublicKey, SecretKey, Ticket, TicketNonce};
 use xp2p_proto::live::{Record, RecordReader, StreamHead, StreamKind};
 use xp2p_proto::register::{
@@ -404,6 +404,7 @@ fn the_document_holds_the_vectors_of_the_program() {
     let lines = BTreeMap::from([
         ("commands", lines(commands())),
         ("info", lines(infos())),
+        ("lan-name", lines(vec![LanName::new(&camera().public(), &ticket(), *b"nonce...").to_string()])),
         ("replies", lines(replies())),
         ("topics", lines(topics())),
         ("volatile", lines(words(VOLATILE))),

@@ -60,7 +60,7 @@ pub struct ServiceConfig {
     /// Its xp2pInfo.
     pub info: Xp2pInfo,
     /// The addresses of its servers, names resolved. May be empty if the camera may be found in the viewer's own network, and
-    /// until [`set_server_addresses`](super::Viewer::set_server_addresses) tells them.
+    /// until [`set_servers`](super::Viewer::set_servers) tells them.
     pub servers: Vec<SocketAddr>,
     /// Where those servers take the same over TCP, which is used where UDP does not get through. Empty: UDP only.
     pub tcp: Vec<TcpRelay>,

@@ -28,7 +28,7 @@ pub use self::talk::MAX_TALK;
 
 use self::service::Service;
 use crate::error::ErrorCode;
-use crate::link::{Link, LinkConfig, LinkStats, PathInfo, PathTotals};
+use crate::link::{Link, LinkConfig, LinkStats, PathInfo, PathTotals, TcpRelay};
 use crate::machine::{ByteStreamAction, ByteStreamId, Datagram, Machine, Transmit};
 use crate::request::Live as LiveRequest;
 
@@ -89,10 +89,12 @@ impl Viewer {
         true
     }
 
-    /// Tells the addresses of the servers of a service, once their names are resolved, or again later.
-    pub fn set_server_addresses(&mut self, now: Instant, id: ServiceId, addrs: &[SocketAddr]) {
+    /// Tells the addresses of the servers of a service, once their names are resolved, or again later. `tcp`: see
+    /// [`ServiceConfig::tcp`].
+    pub fn set_servers(&mut self, now: Instant, id: ServiceId, servers: &[SocketAddr], tcp: &[TcpRelay]) {
         if let Some(service) = self.services.get_mut(&id) {
-            service.set_server_addresses(now, &mut self.link, addrs);
+            tcp.iter().for_each(|relay| self.link.add_tcp_relay(*relay));
+            service.set_servers(now, &mut self.link, servers);
         }
     }
 

@@ -187,7 +187,7 @@ impl Service {
     }
 
     /// The addresses of the servers, once their names are resolved.
-    pub(super) fn set_server_addresses(&mut self, now: Instant, link: &mut Link, addrs: &[SocketAddr]) {
+    pub(super) fn set_servers(&mut self, now: Instant, link: &mut Link, addrs: &[SocketAddr]) {
         self.now = now;
         let waiting = self.config.servers.is_empty();
         self.config.servers = addrs.to_vec();

@@ -1,0 +1,5 @@
+//! Viewer and camera in one network, without any server: in the simulator, where time is exact, and with the real programs in
+//! network namespaces that have no way outside.
+
+mod namespaces;
+mod simulated;
