@@ -297,6 +297,8 @@ impl Exchanges {
                 _ => {}
             }
             let command = CommandKey { service: self.service, number };
+            #[cfg(planted_fault = "command")]
+            events.push_back(ViewerEvent::CommandDone { command, outcome: outcome.clone() });
             events.push_back(ViewerEvent::CommandDone { command, outcome });
         }
     }
