@@ -52,6 +52,8 @@ pub struct Poisoner {
     next: Instant,
     /// Wrong pieces sent so far.
     pub sent: u64,
+    /// It says nothing by itself, only what a test tells it to.
+    pub told_only: bool,
 }
 
 fn frame(body: impl FnOnce(&mut Vec<u8>)) -> Bytes {
@@ -60,6 +62,10 @@ fn frame(body: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     let len = (out.len() - 2) as u16;
     out[..2].copy_from_slice(&len.to_be_bytes());
     out.into()
+}
+
+fn as_told(bytes: &[u8], framed: bool) -> Bytes {
+    if framed { frame(|out| out.extend_from_slice(bytes)) } else { Bytes::copy_from_slice(bytes) }
 }
 
 /// Takes whole frames out of what has come.
@@ -102,6 +108,7 @@ impl Poisoner {
             token: Bytes::new(),
             next: now + TICK,
             sent: 0,
+            told_only: false,
         }
     }
 
@@ -183,6 +190,36 @@ impl Poisoner {
         let Some(victim) = self.victims.get(&conn) else { return };
         if let Some(quic) = self.link.quic(conn) {
             write(quic, victim.control, &mut [frame(|out| message.encode(out))]);
+        }
+    }
+
+    /// The members that it reaches directly.
+    pub fn victims(&self) -> Vec<ConnId> {
+        self.victims.keys().copied().collect()
+    }
+
+    /// Says anything on the stream with messages to a member; `framed`: as one message.
+    pub fn say_bytes(&mut self, conn: ConnId, bytes: &[u8], framed: bool) {
+        let Some(victim) = self.victims.get(&conn) else { return };
+        if let Some(quic) = self.link.quic(conn) {
+            write(quic, victim.control, &mut [as_told(bytes, framed)]);
+        }
+    }
+
+    /// Sends anything to a member on a stream of its own.
+    pub fn send_bytes(&mut self, conn: ConnId, bytes: &[u8], close: bool) {
+        let Some(quic) = self.link.quic(conn) else { return };
+        let Some(stream) = quic.streams().open(Dir::Uni) else { return };
+        write(quic, stream, &mut [Bytes::copy_from_slice(bytes)]);
+        if close {
+            end(quic, stream, None);
+        }
+    }
+
+    /// Says anything to the tracker; `framed`: as one message.
+    pub fn tell_tracker(&mut self, bytes: &[u8], framed: bool) {
+        if let (Some(stream), Some(quic)) = (self.tracker, self.link.quic(self.uplink)) {
+            write(quic, stream, &mut [as_told(bytes, framed)]);
         }
     }
 
@@ -281,6 +318,9 @@ impl Machine for Poisoner {
         self.turn(now);
         if self.next <= now {
             self.next = now + TICK;
+            if self.told_only {
+                return;
+            }
             self.report();
             let victims: Vec<_> = self.victims.iter().map(|(c, v)| (*c, v.subscribed)).collect();
             for (conn, subscribed) in victims {

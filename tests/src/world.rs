@@ -100,6 +100,7 @@ pub struct World {
     change: Box<dyn Fn(&mut CameraConfig)>,
     media_config: MediaConfig,
     restarts: u64,
+    server_restarts: u64,
     seed: u64,
 }
 
@@ -190,6 +191,7 @@ impl World {
             change: Box::new(change),
             media_config: config.media,
             restarts: 0,
+            server_restarts: 0,
             seed,
         };
         world.sim.run_for(Duration::from_millis(500));
@@ -323,7 +325,8 @@ impl World {
     /// A fresh server process with the same identity.
     pub fn restart_server(&mut self) {
         let mut config = server_config(self.seed);
-        config.entropy = Entropy::seeded(self.seed * 8 + 6);
+        config.entropy = Entropy::seeded(self.seed * 8 + 6 + self.server_restarts * 1_000_000);
+        self.server_restarts += 1;
         let server = Server::new(config, self.sim.now()).expect("a server");
         self.sim.replace(self.server, server);
     }

@@ -9,6 +9,8 @@ mod body;
 mod config;
 mod event;
 mod feature;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod http;
 mod hub;
 mod intake;

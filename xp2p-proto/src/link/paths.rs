@@ -170,6 +170,32 @@ fn kind_of(conn: &Connection, id: PathId) -> Option<PathKind> {
     Some(if virtual_index(remote).is_some() { PathKind::Relay } else { PathKind::Direct })
 }
 
+/// The path that data should take: a working direct one, else a working relay, else whichever was heard last. Of one kind the
+/// quickest; `current` stays unless another one is much better. `None`: there is no path.
+fn pick(
+    watched: &BTreeMap<PathId, Watched>,
+    current: Option<PathId>,
+    rtt: impl Fn(PathId) -> Duration,
+) -> Option<PathId> {
+    let usable = |kind: PathKind| {
+        let works = move |(_, w): &(&PathId, &Watched)| w.kind == kind && w.health != Health::Dead;
+        watched.iter().filter(works).map(|(&id, _)| (rtt(id), id)).min()
+    };
+    let (best_rtt, best) = usable(PathKind::Direct).or_else(|| usable(PathKind::Relay)).or_else(|| {
+        // Everything looks dead: stay where packets were heard last.
+        watched.iter().max_by_key(|(_, w)| w.last_rx).map(|(&id, _)| (rtt(id), id))
+    })?;
+    if let Some(current) = current
+        && let Some(w) = watched.get(&current)
+        && w.health != Health::Dead
+        && watched.get(&best).is_some_and(|b| b.kind == w.kind)
+        && best_rtt.as_secs_f64() > rtt(current).as_secs_f64() * SWITCH_FACTOR
+    {
+        return Some(current);
+    }
+    Some(best)
+}
+
 impl Paths {
     /// A path can carry data from now on.
     pub(super) fn established(&mut self, now: Instant, conn: &mut Connection, id: PathId) -> Outcome {
@@ -342,27 +368,8 @@ impl Paths {
 
     /// Picks the path for data. Returns whether the choice changed.
     fn choose(&mut self, _now: Instant, conn: &mut Connection) -> bool {
-        let rtt = |id: PathId| conn.rtt(id).unwrap_or(Duration::MAX);
-        let usable = |kind: PathKind| {
-            self.watched
-                .iter()
-                .filter(move |(_, w)| w.kind == kind && w.health != Health::Dead)
-                .map(|(&id, _)| (rtt(id), id))
-                .min()
-        };
-        let mut best = usable(PathKind::Direct).or_else(|| usable(PathKind::Relay)).or_else(|| {
-            // Everything looks dead: stay where packets were heard last.
-            self.watched.iter().max_by_key(|(_, w)| w.last_rx).map(|(&id, _)| (rtt(id), id))
-        });
-        if let (Some((best_rtt, _)), Some(current)) = (best, self.selected)
-            && let Some(w) = self.watched.get(&current)
-            && w.health != Health::Dead
-            && best.and_then(|(_, id)| self.watched.get(&id)).is_some_and(|b| b.kind == w.kind)
-            && best_rtt.as_secs_f64() > rtt(current).as_secs_f64() * SWITCH_FACTOR
-        {
-            best = Some((rtt(current), current));
-        }
-        let Some((_, best)) = best else {
+        let Some(best) = pick(&self.watched, self.selected, |id| conn.rtt(id).unwrap_or(Duration::MAX))
+        else {
             self.selected = None;
             return false;
         };
@@ -403,5 +410,62 @@ impl Paths {
             }
         }
         totals
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Kind, health (0 alive, 1 suspect, 2 dead), round-trip time and when it was heard, in ms.
+    type Drawn = (bool, u8, u64, u64);
+
+    #[allow(clippy::disallowed_methods)] // any instant will do
+    fn watched(drawn: &[Drawn]) -> BTreeMap<PathId, Watched> {
+        let start = Instant::now();
+        let path = |&(direct, health, _, heard): &Drawn| Watched {
+            kind: if direct { PathKind::Direct } else { PathKind::Relay },
+            health: match health {
+                0 => Health::Alive,
+                1 => Health::Suspect(start),
+                _ => Health::Dead,
+            },
+            rx_seen: 0,
+            tx_seen: 0,
+            last_rx: start + Duration::from_millis(heard),
+            unanswered: None,
+        };
+        (0..).map(PathId::from).zip(drawn.iter().map(path)).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_working_path_is_never_left_for_none_nor_for_a_dead_one(
+            drawn in prop::collection::vec((any::<bool>(), 0..3_u8, 1..500_u64, 0..1000_u64), 0..8),
+            current in prop::option::of(0..8_u32),
+        ) {
+            let watched = watched(&drawn);
+            let rtt = |id| {
+                let at = watched.keys().position(|k| *k == id);
+                Duration::from_millis(at.and_then(|at| drawn.get(at)).map_or(u64::MAX, |d| d.2))
+            };
+            let current = current.map(PathId::from);
+            let picked = pick(&watched, current, rtt);
+            prop_assert_eq!(picked.is_none(), watched.is_empty());
+            let Some(picked) = picked else { return Ok(()) };
+            let works = |w: &Watched| w.health != Health::Dead;
+            let direct = watched.values().any(|w| works(w) && w.kind == PathKind::Direct);
+            prop_assert_eq!(works(&watched[&picked]), watched.values().any(works));
+            prop_assert!(!direct || watched[&picked].kind == PathKind::Direct, "the relay although a direct path works");
+            if works(&watched[&picked]) {
+                let rivals = watched.iter().filter(|(_, w)| works(w) && w.kind == watched[&picked].kind);
+                let best = rivals.map(|(id, _)| rtt(*id)).min().unwrap_or_default();
+                prop_assert!(best >= rtt(picked).mul_f64(SWITCH_FACTOR), "a much quicker one is left aside");
+            }
+            // The choice is stable: what was picked is picked again.
+            prop_assert_eq!(pick(&watched, Some(picked), rtt), Some(picked));
+        }
     }
 }

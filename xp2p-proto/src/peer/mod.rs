@@ -21,6 +21,8 @@ mod config;
 pub(crate) mod contact;
 mod event;
 mod filled;
+#[cfg(feature = "sim")]
+mod fuzzing;
 mod meeting;
 mod membership;
 #[cfg(feature = "sim")]
@@ -44,6 +46,8 @@ use rand_core::Rng;
 
 pub use self::config::{PeerConfig, PeerError, PeerServer};
 pub use self::event::{NeighbourInfo, PeerEvent, PeerStats};
+#[cfg(feature = "sim")]
+pub use self::fuzzing::{read_frames, reprint_handshake};
 #[cfg(feature = "sim")]
 pub use self::misconduct::Misconduct;
 pub use self::token::{DoorTag, MembershipToken, TOKEN_LEN, TokenError};

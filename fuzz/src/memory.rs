@@ -1,0 +1,36 @@
+//! How much memory a target took at most: every allocation of the process is counted.
+
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static COUNTED: PeakAlloc = PeakAlloc;
+
+/// Runs `f` and checks that at no time it held more than `limit` bytes beyond what was held before.
+///
+/// Other threads count, too: run nothing else meanwhile.
+///
+/// # Panics
+///
+/// If it held more, or if allocations are not counted.
+pub fn bounded<R>(limit: usize, f: impl FnOnce() -> R) -> R {
+    let before = COUNTED.current_usage();
+    COUNTED.reset_peak_usage();
+    let probe = std::hint::black_box(vec![0_u8; 4096]);
+    assert!(COUNTED.peak_usage() >= before + probe.len(), "allocations are not counted");
+    drop(probe);
+    let result = f();
+    let most = COUNTED.peak_usage().saturating_sub(before);
+    assert!(most <= limit, "{most} bytes were held, {limit} are allowed");
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "are allowed")]
+    fn too_much_is_seen() {
+        bounded(100_000, || std::hint::black_box(vec![1_u8; 200_000]).len());
+    }
+}
