@@ -21,6 +21,7 @@ use xp2p_tests::world::{
     CAMERA_KEY, SERVER, SERVER_KEY, camera_config, secret, server_config, viewer_config,
 };
 
+use crate::ops::{Blob, rest};
 use crate::turns::Alone;
 
 /// Most operations; more of them show nothing new, only later.
@@ -38,14 +39,14 @@ enum Who {
 
 #[derive(Arbitrary, Debug)]
 enum Payload<'a> {
-    Raw(&'a [u8]),
+    Raw(Blob<'a>),
     Open {
         right: bool,
-        carried: &'a [u8],
+        carried: Blob<'a>,
     },
     Forward {
         flow: u64,
-        carried: &'a [u8],
+        carried: Blob<'a>,
     },
     Opened {
         flow: u64,
@@ -70,7 +71,7 @@ enum Payload<'a> {
     Initial {
         version: u8,
         cid: [u8; 8],
-        rest: &'a [u8],
+        rest: Blob<'a>,
         full: bool,
     },
 }
@@ -88,12 +89,6 @@ enum Op<'a> {
     Addresses(u8),
     /// What the application may do.
     Act(u8),
-}
-
-#[derive(Arbitrary, Debug)]
-struct Input<'a> {
-    who: Who,
-    ops: Vec<Op<'a>>,
 }
 
 fn addr(text: &str) -> SocketAddr {
@@ -124,13 +119,13 @@ fn bytes(payload: &Payload<'_>, sent: &[(SocketAddr, Vec<u8>)]) -> Vec<u8> {
     let mut out = Vec::new();
     let ticket = ticket();
     match *payload {
-        Payload::Raw(bytes) => out.extend_from_slice(bytes),
+        Payload::Raw(bytes) => out.extend_from_slice(&bytes),
         Payload::Open { right, carried } => {
             let ticket = if right { ticket } else { Ticket::from_bytes([9; Ticket::LEN]) };
-            Frame::Open { ticket, payload: carried }.encode(&mut out);
+            Frame::Open { ticket, payload: &carried }.encode(&mut out);
         }
         Payload::Forward { flow, carried } => {
-            Frame::Forward { flow: FlowId(flow), payload: carried }.encode(&mut out)
+            Frame::Forward { flow: FlowId(flow), payload: &carried }.encode(&mut out)
         }
         Payload::Opened { flow, port } => {
             let observed = SocketAddr::from(([198, 51, 100, 9], port));
@@ -168,7 +163,7 @@ fn bytes(payload: &Payload<'_>, sent: &[(SocketAddr, Vec<u8>)]) -> Vec<u8> {
             out.push(8);
             out.extend_from_slice(&cid);
             out.extend_from_slice(&[0, 0, 0x44, 0x90]);
-            out.extend_from_slice(rest);
+            out.extend_from_slice(&rest);
             if full {
                 out.resize(1200, 0);
             }
@@ -179,7 +174,9 @@ fn bytes(payload: &Payload<'_>, sent: &[(SocketAddr, Vec<u8>)]) -> Vec<u8> {
 
 /// One input.
 pub fn run(data: &[u8]) {
-    let Ok(Input { who, ops }) = Input::arbitrary_take_rest(Unstructured::new(data)) else { return };
+    let mut u = Unstructured::new(data);
+    let Ok(who) = u.arbitrary() else { return };
+    let ops: Vec<Op<'_>> = rest(&mut u, MAX_OPS);
     // Nothing looks at this instant but to tell how far another one is away.
     let now = Instant::now();
     match who {
@@ -198,7 +195,7 @@ fn drive<M: Machine>(
 ) -> u64 {
     let mut received = 0;
     alone.settle();
-    for op in ops.iter().take(MAX_OPS) {
+    for op in ops {
         match op {
             Op::Datagram { from, payload } => {
                 let payload = bytes(payload, &alone.sent);

@@ -8,14 +8,14 @@ use xp2p_proto::flv::{
 };
 
 use crate::cut::alike;
+use crate::ops::{Blob, rest};
 use crate::tags::AnyTag;
 
 #[derive(Arbitrary, Debug)]
-struct Input<'a> {
-    has_audio: bool,
-    has_video: bool,
-    tags: Vec<AnyTag>,
-    frames: Vec<(u8, u32, &'a [u8])>,
+enum Made<'a> {
+    Tag(AnyTag),
+    /// Of an encoder: kind, time, bytes.
+    Frame(u8, u16, Blob<'a>),
 }
 
 fn tags(input: &[u8], header: FileHeader) -> Vec<Tag> {
@@ -40,14 +40,20 @@ fn tags(input: &[u8], header: FileHeader) -> Vec<Tag> {
 
 /// One input.
 pub fn run(data: &[u8]) {
-    let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(data)) else { return };
-    let header = FileHeader { has_audio: input.has_audio, has_video: input.has_video };
-    let mut made: Vec<Tag> = input.tags.into_iter().map(|t| t.0).collect();
+    let mut u = Unstructured::new(data);
+    let Ok((has_audio, has_video)) = u.arbitrary() else { return };
+    let header = FileHeader { has_audio, has_video };
     // Frames as an encoder makes them: whatever they hold, tags come out that can be read, or an error.
     let mut encoder = FrameMuxer::new(Default::default());
-    for (kind, time, data) in input.frames {
-        frame(&mut encoder, kind, time, data, &mut made);
-        let _ = picture_size(if kind & 1 == 0 { VideoKind::H264 } else { VideoKind::H265 }, data);
+    let mut made = Vec::new();
+    for next in rest(&mut u, usize::MAX) {
+        match next {
+            Made::Tag(tag) => made.push(tag.0),
+            Made::Frame(kind, time, data) => {
+                frame(&mut encoder, kind, time.into(), &data, &mut made);
+                let _ = picture_size(if kind & 1 == 0 { VideoKind::H264 } else { VideoKind::H265 }, &data);
+            }
+        }
     }
     let mut muxer = Muxer::new();
     let mut file: Vec<u8> = muxer.header(header).to_vec();

@@ -32,6 +32,7 @@ pub mod swarm_peer;
 pub mod swarm_tracker;
 pub mod voice;
 
+mod ops;
 mod seeds;
 mod tags;
 

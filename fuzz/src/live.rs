@@ -12,17 +12,18 @@ use xp2p_proto::live::{
 };
 
 use crate::cut::alike;
+use crate::ops::{Blob, rest};
 use crate::tags::AnyTag;
 
 #[derive(Arbitrary, Debug)]
 enum Op<'a> {
     Accept,
-    Response(&'a [u8]),
+    Response(Blob<'a>),
     Config(u8, Vec<AnyTag>),
     Over(u8),
     Open { audio: bool, number: u8, config: u8 },
     Tag { audio: bool, number: u8, tag: AnyTag },
-    Data { audio: bool, number: u8, data: &'a [u8] },
+    Data { audio: bool, number: u8, data: Blob<'a> },
     End { audio: bool, number: u8, reset: bool },
     Lost,
     Poll(bool),
@@ -36,8 +37,7 @@ fn kind(audio: bool) -> StreamKind {
 pub fn run(data: &[u8]) {
     head(data);
     records(data);
-    let Ok(ops) = Vec::<Op>::arbitrary_take_rest(Unstructured::new(data)) else { return };
-    receiver(&ops);
+    receiver(&rest(&mut Unstructured::new(data), usize::MAX));
 }
 
 fn head(data: &[u8]) {

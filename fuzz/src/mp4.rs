@@ -1,30 +1,22 @@
 //! Whatever tags a camera sends, what a player gets is a sequence of MP4 boxes whose times and sizes hold.
 
-use arbitrary::{Arbitrary, Unstructured};
+use arbitrary::Unstructured;
 use bytes::Bytes;
 use mp4_atom::{Any, Decode as _};
 use xp2p_driver::player::fuzzing::mp4;
 use xp2p_proto::flv::{Tag, TagKind};
 
+use crate::ops::rest;
 use crate::tags::{AVC, AnyTag};
-
-#[derive(Arbitrary, Debug)]
-struct Input {
-    usual: bool,
-    config: Vec<AnyTag>,
-    before: Vec<AnyTag>,
-    after: Vec<AnyTag>,
-}
-
-fn tags(tags: Vec<AnyTag>) -> Vec<Tag> {
-    tags.into_iter().map(|t| t.0).collect()
-}
 
 /// One input.
 pub fn run(data: &[u8]) {
-    let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(data)) else { return };
-    let (mut config, mut before, after) = (tags(input.config), tags(input.before), tags(input.after));
-    if input.usual {
+    let mut u = Unstructured::new(data);
+    let Ok((usual, known, early)) = u.arbitrary::<(bool, u8, u8)>() else { return };
+    let mut tags = |most: usize| rest::<AnyTag>(&mut u, most).into_iter().map(|t| t.0).collect::<Vec<Tag>>();
+    let (mut config, mut before) = (tags(usize::from(known % 4)), tags(usize::from(early % 32)));
+    let after = tags(usize::MAX);
+    if usual {
         let tag = |kind, body: &'static [u8]| Tag { kind, timestamp: 0, body: Bytes::from_static(body) };
         config.extend([tag(TagKind::Video, AVC), tag(TagKind::Audio, &[0xaf, 0, 0x12, 0x10])]);
         before.insert(0, tag(TagKind::Video, &[0x17, 1, 0, 0, 40, 1]));

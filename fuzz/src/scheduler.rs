@@ -16,6 +16,8 @@ use xp2p_proto::swarm::{
     Path, Payload, PeerId, PieceHead, PieceInfo, PieceNo, Played, Status, Trust,
 };
 
+use crate::ops::rest;
+
 const LANES: usize = 8;
 const ME: PeerId = PeerId(0x1111_1111_0000_0000);
 /// Pieces of a segment, each of 100 ms.
@@ -116,13 +118,6 @@ enum Op {
     Leave,
 }
 
-#[derive(Arbitrary, Debug)]
-struct Input {
-    share: bool,
-    may_pull: bool,
-    ops: Vec<Op>,
-}
-
 fn info(no: PieceNo) -> PieceInfo {
     PieceInfo {
         no,
@@ -180,10 +175,11 @@ struct World {
 
 /// One input.
 pub fn run(data: &[u8]) {
-    let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(data)) else { return };
+    let mut u = Unstructured::new(data);
+    let Ok((share, may_pull)) = u.arbitrary::<(bool, bool)>() else { return };
     let now = Instant::now();
     let mut config = MemberConfig::new(ME, [7; 32]);
-    (config.share, config.may_pull, config.nat) = (input.share, input.may_pull, NatClass::Cone);
+    (config.share, config.may_pull, config.nat) = (share, may_pull, NatClass::Cone);
     let mut world = World {
         member: Member::new(config, now),
         now,
@@ -197,7 +193,7 @@ pub fn run(data: &[u8]) {
         known: BTreeSet::new(),
         open: Vec::new(),
         on_the_way: Vec::new(),
-        sharing: input.share,
+        sharing: share,
         left: false,
         given: Vec::new(),
         limit: None,
@@ -206,8 +202,8 @@ pub fn run(data: &[u8]) {
         actions: 0,
     };
     world.settle();
-    for op in input.ops.iter().take(MAX_OPS) {
-        world.act(op);
+    for op in rest(&mut u, MAX_OPS) {
+        world.act(&op);
         world.settle();
     }
     world.act(&Op::Leave);

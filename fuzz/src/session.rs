@@ -24,6 +24,8 @@ use xp2p_tests::media::{MediaConfig, number_of};
 use xp2p_tests::sim::{HostId, LinkConfig, NatConfig};
 use xp2p_tests::world::{ACCESS, World, WorldConfig, assert_contract};
 
+use crate::ops::{Blob, rest};
+
 /// Most operations.
 const MAX_OPS: usize = 24;
 /// Longest time between two operations.
@@ -124,11 +126,10 @@ enum TestOp<'a> {
 }
 
 #[derive(Arbitrary, Debug)]
-struct Input<'a> {
+struct Start {
     seed: u8,
     camera_nat: Nat,
     viewer_nat: Nat,
-    ops: Vec<TestOp<'a>>,
 }
 
 /// What a stream of the viewer may still do.
@@ -168,15 +169,17 @@ struct Watch {
 
 /// One input.
 pub fn run(data: &[u8]) {
-    let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(data)) else { return };
+    let mut u = Unstructured::new(data);
+    let Ok(input) = Start::arbitrary(&mut u) else { return };
     let mut config = WorldConfig::new(u64::from(input.seed));
     config.camera_nat = input.camera_nat.config(Ipv4Addr::new(198, 51, 100, 7));
     config.viewer_nat = input.viewer_nat.config(Ipv4Addr::new(198, 51, 100, 99));
     config.media = MediaConfig { bitrate: 200_000, keyframe: 8_000, fps: 10, gop: 20, audio: true };
     let mut watch = Watch::new(World::new(config));
+    watch.world.sim.set_untraced();
     watch.run(Duration::from_millis(500));
-    for op in input.ops.iter().take(MAX_OPS) {
-        watch.act(op);
+    for op in rest(&mut u, MAX_OPS) {
+        watch.act(&op);
         watch.run(Duration::from_millis(10));
     }
     watch.peace();
@@ -339,7 +342,7 @@ impl Watch {
                 let least = self.world.sim.elapsed();
                 self.world.sim.set_unix_time(least + Duration::from_secs(u64::from(unix)));
             }
-            TestOp::Inject { from, to, payload } => self.inject(from, to, payload),
+            TestOp::Inject { from, to, payload } => self.inject(from, to, &payload),
         }
     }
 
