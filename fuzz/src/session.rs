@@ -121,7 +121,7 @@ enum TestOp<'a> {
     Inject {
         from: u8,
         to: Host,
-        payload: &'a [u8],
+        payload: Blob<'a>,
     },
 }
 

@@ -190,6 +190,10 @@ impl<P: Payload> Member<P> {
             self.actions.push_back(Action::Disconnect { peer });
         }
         self.uplink.forget(peer);
+        // What it was asked for it will not send. Others can be asked at once, not only when it is late.
+        for slot in self.shelf.iter_from_mut(0) {
+            slot.asks.answered(peer);
+        }
         if self.batch_asked.is_some_and(|(p, _)| p == peer) {
             self.batch_asked = None;
         }

@@ -226,6 +226,29 @@ fn a_wrong_piece_is_neither_played_nor_passed_on_and_its_sender_is_banned() {
     assert!(bench.actions().contains(&Action::Disconnect { peer: A }));
 }
 
+/// Found by fuzzing: requests to a member that had left stayed open until their time was over, and were then cancelled there.
+#[test]
+fn what_one_who_left_was_asked_for_is_asked_of_another_at_once() {
+    let mut bench = Bench::watching();
+    let asked: Vec<PieceNo> = requests(&bench.sent(A));
+    assert!(!asked.is_empty());
+    bench.member.peer_lost(bench.now, A);
+    bench.sleep(100);
+    let actions = bench.actions();
+    assert!(!actions.iter().any(|a| matches!(a, Action::Send { to, .. } if *to == A)), "{actions:?}");
+    let again = actions.into_iter().filter_map(|a| match a {
+        Action::Send { to: B, message } => Some(message),
+        _ => None,
+    });
+    let again = requests(&again.collect::<Vec<_>>());
+    assert!(again.iter().any(|no| asked.contains(no)), "{asked:?} of A, then {again:?} of B");
+}
+
+fn requests(messages: &[Message]) -> Vec<PieceNo> {
+    let piece = |m: &Message| if let Message::Request { piece, .. } = m { Some(*piece) } else { None };
+    messages.iter().filter_map(piece).collect()
+}
+
 #[test]
 fn a_parent_that_is_fed_by_us_is_refused() {
     let mut bench = Bench::watching();
