@@ -232,7 +232,8 @@ impl Message {
             Attribute::OtherAddress(addr) => (OTHER_ADDRESS, address(*addr, None)),
             Attribute::ErrorCode(code, reason) => {
                 let mut value = vec![0, 0, (code / 100) as u8, (code % 100) as u8];
-                value.extend_from_slice(&reason.as_bytes()[..reason.len().min(64)]);
+                let end = (0..=reason.len().min(64)).rev().find(|at| reason.is_char_boundary(*at));
+                value.extend_from_slice(&reason.as_bytes()[..end.unwrap_or(0)]); // 0 at the least
                 (ERROR_CODE, value)
             }
             Attribute::UnknownAttributes(kinds) => {
@@ -280,7 +281,8 @@ fn parse_value(kind: u16, value: &[u8], id: &TransactionId) -> Option<Attribute>
         RESPONSE_ORIGIN => Attribute::ResponseOrigin(parse_address(value, None)?),
         OTHER_ADDRESS => Attribute::OtherAddress(parse_address(value, None)?),
         ERROR_CODE => {
-            let [_, _, class, number, reason @ ..] = value else { return None };
+            // Section 14.8: hundreds, then the rest.
+            let [_, _, class, number @ 0..=99, reason @ ..] = value else { return None };
             let reason =
                 String::from_utf8_lossy(reason).chars().filter(|c| !c.is_control()).take(64).collect();
             Attribute::ErrorCode(u16::from(class & 7) * 100 + u16::from(*number), reason)
@@ -397,6 +399,28 @@ mod tests {
             damaged[at] ^= 1;
             assert!(Message::parse(&damaged).is_err(), "byte {at}");
         }
+    }
+
+    /// Both found by fuzzing: what was printed of such an error read otherwise.
+    #[test]
+    fn an_error_code_has_two_digits_after_the_hundreds_and_its_reason_is_cut_between_characters() {
+        let error = |code, reason: &str| Message {
+            class: Class::Error,
+            transaction: [1; 12],
+            attributes: vec![Attribute::ErrorCode(code, reason.to_owned())],
+        };
+        let mut bytes = error(499, "x").encode();
+        let at = bytes.windows(2).position(|w| w == [4, 99]).unwrap();
+        assert!(Message::parse(&bytes).is_ok());
+        bytes[at + 1] = 100;
+        // Without a fingerprint, which would not fit any more.
+        let end = bytes.len() - 8;
+        bytes.truncate(end);
+        bytes[2..4].copy_from_slice(&((end - HEADER_LEN) as u16).to_be_bytes());
+        assert_eq!(Message::parse(&bytes), Err(StunError::Attribute { offset: HEADER_LEN, kind: ERROR_CODE }));
+        let long = error(400, &"aé".repeat(30));
+        let cut = error(400, &("aé".repeat(21) + "a"));
+        assert_eq!(Message::parse(&long.encode()), Ok(cut));
     }
 
     proptest! {
