@@ -1,15 +1,19 @@
 //! How operations are read out of an input: one behind the other until it ends, so that a long input is a long story.
 
+use std::fmt::Debug;
 use std::ops::Deref;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 
-/// All operations that the rest of the input holds, at most `most`.
-pub(crate) fn rest<'a, T: Arbitrary<'a>>(u: &mut Unstructured<'a>, most: usize) -> Vec<T> {
+/// All operations that the rest of the input holds, at most `most`. With `XP2P_SHOW` set they are printed.
+pub(crate) fn rest<'a, T: Arbitrary<'a> + Debug>(u: &mut Unstructured<'a>, most: usize) -> Vec<T> {
     let mut ops = Vec::new();
     while !u.is_empty() && ops.len() < most {
         let Ok(op) = T::arbitrary(u) else { break };
         ops.push(op);
+    }
+    if std::env::var_os("XP2P_SHOW").is_some() {
+        ops.iter().for_each(|op| eprintln!("{op:?}"));
     }
     ops
 }

@@ -20,7 +20,7 @@ use xp2p_proto::machine::Machine;
 use xp2p_proto::request::{Command, Download, Live, Playback, Quality, Voice};
 use xp2p_proto::viewer::{CommandKey, Resume, ServiceConfig, ServiceId, StreamKey, ViewerEvent};
 use xp2p_tests::app::{App, RECORDED};
-use xp2p_tests::media::{MediaConfig, number_of};
+use xp2p_tests::media::{Media, MediaConfig, number_of};
 use xp2p_tests::sim::{HostId, LinkConfig, NatConfig};
 use xp2p_tests::world::{ACCESS, World, WorldConfig, assert_contract};
 
@@ -32,6 +32,8 @@ const MAX_OPS: usize = 24;
 const MAX_PAUSE: u64 = 5_000;
 /// Name and bytes of the file to download.
 const FILE: (&str, usize) = ("clip.mp4", 300_000);
+/// What the camera shows.
+const MEDIA: MediaConfig = MediaConfig { bitrate: 200_000, keyframe: 8_000, fps: 10, gop: 20, audio: true };
 /// After the last misfortune: time for the viewer to notice and to come back.
 const PEACE: Duration = Duration::from_secs(45);
 /// Within this time all have ended after they were asked to.
@@ -163,7 +165,6 @@ struct Watch {
     /// How often pictures may begin again: new sessions show the group that the camera keeps.
     renewals: u32,
     backwards: u32,
-    downloaded: u32,
     nats: u8,
 }
 
@@ -174,7 +175,7 @@ pub fn run(data: &[u8]) {
     let mut config = WorldConfig::new(u64::from(input.seed));
     config.camera_nat = input.camera_nat.config(Ipv4Addr::new(198, 51, 100, 7));
     config.viewer_nat = input.viewer_nat.config(Ipv4Addr::new(198, 51, 100, 99));
-    config.media = MediaConfig { bitrate: 200_000, keyframe: 8_000, fps: 10, gop: 20, audio: true };
+    config.media = MEDIA;
     let mut watch = Watch::new(World::new(config));
     watch.world.sim.set_untraced();
     watch.run(Duration::from_millis(500));
@@ -205,7 +206,6 @@ impl Watch {
             gone: BTreeSet::new(),
             renewals: 0,
             backwards: 0,
-            downloaded: 0,
             nats: 100,
         }
     }
@@ -292,6 +292,9 @@ impl Watch {
             TestOp::Silent(silent) => self.world.app.silent = silent,
             TestOp::EndFeed => {
                 self.world.sim.with(self.world.camera, |c, now| c.end_feed(now, 0, Quality::High));
+                // What comes next is another feed, from its beginning.
+                self.world.media = Media::new(MEDIA);
+                self.world.feed_start = self.world.sim.elapsed();
                 self.renewals += 1;
             }
             TestOp::Kick(n) => {
@@ -488,7 +491,6 @@ impl Watch {
                 };
                 assert_eq!((*next, size), (self.file.len() as u64, self.file.len() as u64));
                 assert_eq!(digest, *blake3::hash(&self.file).as_bytes());
-                self.downloaded += 1;
             }
             ViewerEvent::Eof { stream } | ViewerEvent::Close { stream, .. } => self.ended(stream),
             ViewerEvent::CommandDone { command, .. } => {
