@@ -256,6 +256,7 @@ impl Camera {
         for registration in &mut self.registrations {
             registration.stop(now, &mut self.link);
         }
+        self.link.shutdown(now, CLOSE_SHUTDOWN, "the camera stops");
     }
 
     /// Whether nothing is left to do after [`shutdown`](Self::shutdown).

@@ -206,6 +206,8 @@ pub struct Link {
     conns: Vec<Option<Conn>>,
     open: usize,
     handshaking: usize,
+    /// Nobody new is let in.
+    refusing: bool,
     generation: u32,
     dirty: VecDeque<usize>,
     /// Connections that have had a packet of the present batch; each is here once.
@@ -294,6 +296,7 @@ impl Link {
             conns: Vec::new(),
             open: 0,
             handshaking: 0,
+            refusing: false,
             generation: 0,
             dirty: VecDeque::new(),
             touched: Vec::new(),
@@ -720,6 +723,15 @@ impl Link {
         }
     }
 
+    /// Closes all connections, also those that are in their handshake, of which nobody has been told yet, and refuses new ones.
+    pub fn shutdown(&mut self, now: Instant, code: u32, reason: &str) {
+        self.refusing = true;
+        let open: Vec<ConnId> = self.conns.iter().flatten().filter(|c| !c.closed).map(|c| c.id).collect();
+        for id in open {
+            self.close(now, id, code, reason);
+        }
+    }
+
     /// Takes in one datagram that came over UDP and is QUIC or a frame of ours.
     pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
         self.take_in_udp(now, datagram);
@@ -948,7 +960,7 @@ impl Link {
 
     fn handle_incoming(&mut self, now: Instant, path: FourTuple, incoming: Incoming) {
         self.scratch.clear();
-        if self.open >= self.config.max_connections {
+        if self.refusing || self.open >= self.config.max_connections {
             self.stats.refused_connections += 1;
             let transmit = self.endpoint.refuse(incoming, &mut self.scratch);
             self.send_stateless(path, transmit.size);

@@ -165,3 +165,23 @@ fn only_addresses_of_a_family_of_ours_may_be_reached() {
     assert!(may(&link, v4) && !may(&link, v6), "loopback leads nowhere else");
     assert!(may(&link, own) && !may(&link, "127.0.0.1:5"));
 }
+
+/// Found by fuzzing: who had connected and said nothing yet kept a camera from closing.
+#[test]
+fn a_handshake_does_not_outlive_the_end_and_nobody_new_is_let_in() {
+    let mut pair = Pair::new(4);
+    let (now, to) = (pair.now, pair.ends[1].1);
+    pair.ends[0].0.connect_server(now, Some(key(2)), to, ALPN).unwrap();
+    // The first packet has arrived; what it is answered with has not.
+    pair.run(Duration::from_millis(15));
+    assert_eq!((pair.ends[1].0.connections(), pair.events[1].len()), (1, 0));
+    let now = pair.now;
+    pair.ends[1].0.shutdown(now, 1, "it ends");
+    pair.run(Duration::from_secs(3));
+    assert_eq!(pair.ends[1].0.connections(), 0);
+    let now = pair.now;
+    pair.ends[0].0.connect_server(now, Some(key(2)), to, ALPN).unwrap();
+    pair.run(Duration::from_secs(1));
+    assert_eq!(pair.ends[1].0.connections(), 0);
+    assert_eq!(pair.ends[1].0.stats().refused_connections, 1);
+}

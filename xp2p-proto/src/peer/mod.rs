@@ -293,6 +293,7 @@ impl Peer {
         }
         self.talk = None;
         self.registration.stop(now, &mut self.link);
+        self.link.shutdown(now, CLOSE_LEAVING, "the member leaves");
     }
 
     /// Whether nothing is left to do after [`leave`](Self::leave).

@@ -172,6 +172,7 @@ impl Server {
         self.closing = true;
         self.relay.drain();
         self.registrations.close_all(now, &mut self.link, "the server stops");
+        self.link.shutdown(now, super::registrations::CLOSE_OK, "the server stops");
     }
 
     /// Whether nothing is left to do after [`shutdown`](Self::shutdown).

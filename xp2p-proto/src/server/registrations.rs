@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a camera should be heard of, in ms; told to the camera.
 const KEEP_ALIVE_MS: u32 = 3_000;
 /// Close code of a connection whose camera has registered again on another one, or that never registered.
-const CLOSE_OK: u32 = 0;
+pub(super) const CLOSE_OK: u32 = 0;
 
 #[derive(Debug)]
 struct Client {

@@ -417,7 +417,10 @@ mod tests {
         let end = bytes.len() - 8;
         bytes.truncate(end);
         bytes[2..4].copy_from_slice(&((end - HEADER_LEN) as u16).to_be_bytes());
-        assert_eq!(Message::parse(&bytes), Err(StunError::Attribute { offset: HEADER_LEN, kind: ERROR_CODE }));
+        assert_eq!(
+            Message::parse(&bytes),
+            Err(StunError::Attribute { offset: HEADER_LEN, kind: ERROR_CODE })
+        );
         let long = error(400, &"aé".repeat(30));
         let cut = error(400, &("aé".repeat(21) + "a"));
         assert_eq!(Message::parse(&long.encode()), Ok(cut));

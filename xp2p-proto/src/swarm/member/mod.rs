@@ -97,6 +97,8 @@ pub struct Member<P> {
     newest_piece: (PieceNo, Ms),
     tracked: bool,
     left: bool,
+    /// Actions that are still to be done after it has left.
+    last_words: usize,
     actions: VecDeque<Action<P>>,
     played: VecDeque<Played<P>>,
     stats: Stats,
@@ -140,6 +142,7 @@ impl<P: Payload> Member<P> {
             newest_piece: (0, 0),
             tracked: false,
             left: false,
+            last_words: 0,
             actions: VecDeque::new(),
             played: VecDeque::new(),
             stats: Stats::default(),
@@ -364,6 +367,7 @@ impl<P: Payload> Member<P> {
         if self.origin.is_open() {
             self.actions.push_back(Action::CloseOrigin);
         }
+        self.last_words = self.actions.len();
     }
 
     /// Does what is due.
@@ -387,6 +391,14 @@ impl<P: Payload> Member<P> {
 
     /// The next wish, oldest first.
     pub fn poll_action(&mut self) -> Option<Action<P>> {
+        if self.left {
+            // What comes in later, as what the origin sends until it is closed, leads to nothing more.
+            let Some(left) = self.last_words.checked_sub(1) else {
+                self.actions.clear();
+                return None;
+            };
+            self.last_words = left;
+        }
         self.actions.pop_front()
     }
 

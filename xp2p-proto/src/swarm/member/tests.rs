@@ -244,6 +244,26 @@ fn what_one_who_left_was_asked_for_is_asked_of_another_at_once() {
     assert!(again.iter().any(|no| asked.contains(no)), "{asked:?} of A, then {again:?} of B");
 }
 
+/// Found by fuzzing: what the origin sent until it was closed was still told to former neighbours.
+#[test]
+fn whoever_has_left_wants_nothing_more() {
+    let mut bench = Bench::watching();
+    bench.actions();
+    bench.member.leave(bench.now);
+    bench.member.handle_origin_piece(bench.now, info(3), GOOD);
+    let actions = bench.actions();
+    assert!(
+        actions.contains(&Action::Tracker(ToTracker::Leave))
+            && actions.contains(&Action::Disconnect { peer: A })
+    );
+    assert!(
+        !actions.iter().any(|a| matches!(a, Action::Send { message: Message::Cancel { .. }, .. })),
+        "{actions:?}"
+    );
+    bench.member.handle_origin_piece(bench.now, info(4), GOOD);
+    assert_eq!(bench.actions(), []);
+}
+
 fn requests(messages: &[Message]) -> Vec<PieceNo> {
     let piece = |m: &Message| if let Message::Request { piece, .. } = m { Some(*piece) } else { None };
     messages.iter().filter_map(piece).collect()
