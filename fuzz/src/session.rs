@@ -164,6 +164,8 @@ struct Watch {
     gone: BTreeSet<ServiceId>,
     /// How often pictures may begin again: new sessions show the group that the camera keeps.
     renewals: u32,
+    /// Whether what the viewer tells is printed.
+    shows: bool,
     backwards: u32,
     nats: u8,
 }
@@ -205,6 +207,7 @@ impl Watch {
             commands: BTreeMap::new(),
             gone: BTreeSet::new(),
             renewals: 0,
+            shows: std::env::var_os("XP2P_SHOW").is_some(),
             backwards: 0,
             nats: 100,
         }
@@ -447,7 +450,10 @@ impl Watch {
 
     /// Takes in what the viewer tells and holds it against the model.
     fn collect(&mut self) {
-        for event in self.world.sim.events(self.world.viewer) {
+        for (at, event) in self.world.sim.timed_events(self.world.viewer) {
+            if self.shows && !matches!(event, ViewerEvent::Media { .. } | ViewerEvent::DownloadData { .. }) {
+                eprintln!("{at:?}: {event:?}");
+            }
             self.told(event);
         }
     }

@@ -437,7 +437,7 @@ mod tests {
             last_rx: start + Duration::from_millis(heard),
             unanswered: None,
         };
-        (0..).map(PathId::from).zip(drawn.iter().map(path)).collect()
+        (0_u32..).map(PathId::from).zip(drawn.iter().map(path)).collect()
     }
 
     proptest! {

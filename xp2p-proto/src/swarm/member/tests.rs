@@ -232,16 +232,22 @@ fn what_one_who_left_was_asked_for_is_asked_of_another_at_once() {
     let mut bench = Bench::watching();
     let asked: Vec<PieceNo> = requests(&bench.sent(A));
     assert!(!asked.is_empty());
+    // B has its hands full, so another one comes.
+    const C: PeerId = PeerId(0xcccc_cccc_0000_0000);
     bench.member.peer_lost(bench.now, A);
+    bench.connect(C, 0..40, 9);
     bench.sleep(100);
     let actions = bench.actions();
-    assert!(!actions.iter().any(|a| matches!(a, Action::Send { to, .. } if *to == A)), "{actions:?}");
-    let again = actions.into_iter().filter_map(|a| match a {
-        Action::Send { to: B, message } => Some(message),
+    let to_c = actions.iter().filter_map(|a| match a {
+        Action::Send { to: C, message } => Some(message.clone()),
         _ => None,
     });
-    let again = requests(&again.collect::<Vec<_>>());
-    assert!(again.iter().any(|no| asked.contains(no)), "{asked:?} of A, then {again:?} of B");
+    let again = requests(&to_c.collect::<Vec<_>>());
+    assert!(again.iter().any(|no| asked.contains(no)), "{asked:?} of A, then {again:?} of C");
+    bench.sleep(5_000);
+    let later = bench.actions();
+    let to_a = |a: &Action<Fake>| matches!(a, Action::Send { to, .. } if *to == A);
+    assert!(!actions.iter().chain(&later).any(to_a), "{actions:?} {later:?}");
 }
 
 /// Found by fuzzing: what the origin sent until it was closed was still told to former neighbours.
