@@ -34,8 +34,9 @@ const MAX_PAUSE: u64 = 5_000;
 const FILE: (&str, usize) = ("clip.mp4", 300_000);
 /// What the camera shows.
 const MEDIA: MediaConfig = MediaConfig { bitrate: 200_000, keyframe: 8_000, fps: 10, gop: 20, audio: true };
-/// After the last misfortune: time for the viewer to notice and to come back.
-const PEACE: Duration = Duration::from_secs(45);
+/// After the last misfortune. The worst case: the farewell of a camera whose ticket has just changed is lost, the viewer hears nothing
+/// for 30 s until QUIC gives up, and tries to come back for its 30 s of patience.
+const PEACE: Duration = Duration::from_secs(80);
 /// Within this time all have ended after they were asked to.
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
 
