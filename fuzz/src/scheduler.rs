@@ -351,14 +351,15 @@ impl World {
     }
 
     fn accept(&mut self, from: PeerId, lane: u8, hops: u8, through_me: bool) {
-        if let Some(asked) = self.asked.get_mut(usize::from(lane)) {
-            if asked.remove(&from) && self.neighbours.contains(&from) {
-                self.parents[usize::from(lane)].insert(from);
-            }
+        // A second answer of a parent says nothing: another way is told with `Way`.
+        let asked = self.asked.get_mut(usize::from(lane)).is_some_and(|asked| asked.remove(&from));
+        if asked && self.neighbours.contains(&from) {
+            self.parents[usize::from(lane)].insert(from);
         }
         self.hear(from, Message::Accept { lane, path: path(hops, through_me, from) });
         self.settle();
-        if through_me && let Some(parents) = self.parents.get(usize::from(lane)) {
+        if asked && through_me {
+            let parents = &self.parents[usize::from(lane)];
             assert!(!parents.contains(&from), "it is fed by somebody whom it feeds");
         }
     }
