@@ -233,7 +233,7 @@ fn viewer(now: Instant, ops: &[Op<'_>]) {
     let camera = Camera::new(camera_config(1), now).expect("a camera");
     let info = camera.xp2p_info(Rights::ALL, None).expect("the server's key is known");
     let mut viewer = Viewer::new(viewer_config(1)).expect("a viewer");
-    let config = ServiceConfig { info, servers: vec![addr(SERVER)] };
+    let config = ServiceConfig::of_addresses(info);
     let service = viewer.start_service(now, config.clone()).expect("a service");
     let live = Live { channel: 0, quality: Quality::High, ..Live::default() };
     viewer.start_live(now, service, live.clone()).expect("a stream");

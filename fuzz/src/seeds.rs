@@ -79,6 +79,7 @@ fn info() -> Vec<Vec<u8>> {
             "192.0.2.1:20002".parse().expect("an address"),
             "server.example:1".parse().expect("an address"),
         ],
+        tcp_port: Some(443),
     };
     let info = Xp2pInfo::new(key.public(), Ticket::from_bytes([5; 16]), vec![server], Version::CURRENT)
         .expect("an xp2pInfo");

@@ -237,12 +237,7 @@ impl Watch {
             TestOp::Pass(ms) => self.run(Duration::from_millis(u64::from(ms) % MAX_PAUSE)),
             TestOp::StartService => {
                 let info = self.world.info();
-                let servers = info
-                    .servers()
-                    .iter()
-                    .flat_map(|s| s.addrs.iter().filter_map(|a| a.socket_addr()))
-                    .collect();
-                let config = ServiceConfig { info, servers };
+                let config = ServiceConfig::of_addresses(info);
                 self.services.extend(self.world.sim.with(viewer, |v, now| v.start_service(now, config)));
             }
             TestOp::StopService(n) => {

@@ -434,7 +434,10 @@ mod tests {
             },
             rx_seen: 0,
             tx_seen: 0,
+            asked_seen: 0,
+            data_seen: 0,
             last_rx: start + Duration::from_millis(heard),
+            last_busy_rx: start + Duration::from_millis(heard),
             unanswered: None,
         };
         (0_u32..).map(PathId::from).zip(drawn.iter().map(path)).collect()
