@@ -50,14 +50,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn run(server: ServerSpec, pictures: SourceSpec) -> Result<(), Box<dyn Error>> {
-    let addrs = server.addr.socket_addr().into_iter().collect();
-    let server = CameraServer {
-        key: server.key,
-        addrs,
-        advertised: vec![server.addr],
-        tcp_port: server.tcp_port,
-        app_key: None,
-    };
+    let ServerSpec { addr, key, tcp_port } = server;
+    let addrs = addr.socket_addr().into_iter().collect();
+    let server = CameraServer { key, addrs, advertised: vec![addr], tcp_port, app_key: None };
     // A real camera keeps its key: its xp2pInfo stays good only as long as the key is the same.
     let secret = SecretKey::from_bytes(Smol.random()?);
     let config = CameraConfig::new(secret, Entropy::from_os(Smol.random()?), vec![server]);
