@@ -43,12 +43,14 @@ fn equal_seeds_give_equal_reports_and_others_do_not() {
 
 #[test]
 fn viewers_that_come_and_go_do_not_disturb_the_others() {
-    let reports = reports(60, 90, Scenario::Churn, &[1, 2]);
+    let reports = reports(60, 90, Scenario::Churn, &[1, 2, 3, 4]);
     assert_sound(&reports);
-    assert_all(&reports, "offload", |r| r.span("steady").offload > 90.0);
-    // The goal is 1. In one of these two crowds the loss of a puller still starts a storm of pulls: 105; in the other it is 1.
+    assert_all(&reports, "offload", |r| r.span("steady").offload > 92.0);
+    // The goal is 1. Of twelve such crowds ten have less than 2; in the first two of these the loss of a puller still starts a storm of
+    // pulls: 43 and 10.
     assert_all(&reports, "stalls", |r| r.span("steady").stalls_per_hour < 150.0);
-    assert!(reports.iter().any(|r| r.span("steady").stalls_per_hour < 3.0), "not in every crowd");
+    let calm = reports.iter().filter(|r| r.span("steady").stalls_per_hour < 3.0).count();
+    assert!(calm >= 2, "in half of the crowds nobody notices");
 }
 
 #[test]

@@ -162,6 +162,14 @@ impl Conn {
     }
 
     fn emit(&self, out: &mut VecDeque<(ConnId, LinkEvent)>, event: LinkEvent) {
+        // Packets that came together may each have brought something for one stream. Whoever reads takes all of it, its end included, and
+        // must not be sent there again.
+        let told = |id| {
+            out.iter().any(|(conn, e)| *conn == self.id && matches!(e, LinkEvent::Readable(i) if *i == id))
+        };
+        if matches!(event, LinkEvent::Readable(id) if told(id)) {
+            return;
+        }
         if !self.closed {
             out.push_back((self.id, event));
         }

@@ -49,7 +49,9 @@ impl Crowd {
         let mut mark = old;
         viewer.mark = stats;
         self.measure.account(&new, &mut mark, steady, honest);
-        debug_assert!(!is_excluded(&stats) || viewer.excluded || !viewer.alive);
+        if is_excluded(&stats) && !viewer.excluded && viewer.alive {
+            self.note_reason(i);
+        }
     }
 
     /// A viewer is about to go, or the run to end.

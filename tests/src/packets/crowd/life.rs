@@ -197,8 +197,8 @@ impl Crowd {
         }
     }
 
-    /// Why a viewer has opened the origin tells what the tracker thinks of it.
-    fn note_reason(&mut self, i: u32) {
+    /// Why a viewer reads the origin tells what the tracker thinks of it.
+    pub(super) fn note_reason(&mut self, i: u32) {
         let stats = self.sim.with(self.viewers[i as usize].host, |peer, _| peer.stats());
         let viewer = &mut self.viewers[i as usize];
         let honest = viewer.honest();
