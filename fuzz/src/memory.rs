@@ -22,6 +22,8 @@ pub fn bounded<R>(limit: usize, f: impl FnOnce() -> R) -> R {
     // Half of it may be hidden by what some other thread, as that of a test harness, gives back at this moment.
     assert!(COUNTED.peak_usage() >= before + PROBE / 2, "allocations are not counted");
     drop(probe);
+    let before = COUNTED.current_usage();
+    COUNTED.reset_peak_usage();
     let result = f();
     let most = COUNTED.peak_usage().saturating_sub(before);
     assert!(most <= limit, "{most} bytes were held, {limit} are allowed");
