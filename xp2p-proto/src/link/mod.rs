@@ -739,15 +739,6 @@ impl Link {
         self.follow_changes(now);
     }
 
-    /// Takes in datagrams that came together over UDP. Their connections are asked for news once, not for each.
-    pub fn handle_datagrams(&mut self, now: Instant, datagrams: &mut dyn Iterator<Item = Datagram>) {
-        for datagram in datagrams {
-            self.take_in_udp(now, datagram);
-        }
-        self.pump_touched(now);
-        self.follow_changes(now);
-    }
-
     /// Takes in one datagram that came through a tunnel to us, as [`add_tunnel`](Self::add_tunnel) has said.
     pub(crate) fn handle_tunnelled(&mut self, now: Instant, datagram: Datagram) {
         self.take_in(now, datagram, Over::Tcp);
