@@ -52,7 +52,7 @@ impl Peer {
                 if let Some(session) = self.neighbours.up(to) {
                     session.cancel_piece(&mut self.link, no);
                 }
-                self.outflow.done(to, no);
+                self.outflow.cancelled(to, no);
                 self.member.piece_sent(now, to, no);
             }
             Action::Tracker(message) => self.tell_tracker(now, &message),
@@ -284,7 +284,7 @@ impl Peer {
                 },
                 Heard::Piece(head, content) => self.member.handle_piece(now, peer, head, content),
                 Heard::Sent(no) => {
-                    if self.outflow.done(peer, no) {
+                    if self.outflow.acknowledged(peer, no) {
                         self.member.piece_sent(now, peer, no);
                     }
                 }

@@ -11,6 +11,8 @@ use crate::swarm::constants::{
 };
 use crate::swarm::{Message, NatClass, Payload, PeerId, PieceNo};
 
+/// An overloaded member lets one child go, and one of so many.
+const SHED_SHARE: i32 = 8;
 /// Most pieces that a new child is sent to catch up.
 const MAX_CATCH_UP: usize = 64;
 /// How much longer than asked for an answer to a request may take, in ms.
@@ -225,8 +227,12 @@ impl<P: Payload> Member<P> {
         }
     }
 
-    /// Too much waits for too long: fewer children.
+    /// Too much waits for too long: fewer children. Those that go are fed until they have found another parent, so what letting go
+    /// of them brings is seen only then: judged before, it looks like nothing, and one after the other would have to go.
     pub(super) fn check_overload(&mut self) {
+        if self.now < self.next_shed {
+            return;
+        }
         let high = if self.origin.is_permanent() { PULLER_BACKLOG_MS } else { BACKLOG_HIGH_MS };
         if self.uplink.backlog_ms() <= high {
             self.overloaded = 0;
@@ -235,7 +241,9 @@ impl<P: Payload> Member<P> {
         self.overloaded += 1;
         if self.overloaded >= BACKLOG_TICKS {
             self.overloaded = 0;
-            self.slots = (self.children() as i32 - 1).max(0);
+            self.next_shed = self.now + EVICT_GRACE_MS;
+            let children = self.children() as i32; // at most MAX_SLOTS and a few
+            self.slots = (children - 1 - children / SHED_SHARE).max(0);
             self.shed_children(EvictWay::Gently);
         }
     }

@@ -108,6 +108,8 @@ pub struct Member<P> {
     next_report: Ms,
     next_optimise: Ms,
     next_slots: Ms,
+    /// Until then nobody is let go for want of uplink.
+    next_shed: Ms,
 }
 
 impl<P: Payload> Member<P> {
@@ -152,6 +154,7 @@ impl<P: Payload> Member<P> {
             next_report: FIRST_REPORT_MS,
             next_optimise: OPTIMISE_INTERVAL_MS,
             next_slots: SLOT_INTERVAL_MS,
+            next_shed: 0,
             config,
         };
         member.slots = member.base_slots();

@@ -2,8 +2,8 @@
 
 use super::{Action, Member, Ms, OriginReason};
 use crate::swarm::constants::{
-    CLOSE_AFTER_MS, CLOSE_LANES, CLOSE_MARGIN_MS, LANES, LEASE_TIMEOUT_MS, MAX_HOLD_MS, MIN_HOLD_MS,
-    NEARLY_PATIENCE_MS, REOPEN_MS, RESCUE_AGE_MS, RESCUE_DEADLINE_MS, RESCUE_QUIET_DEADLINE_MS,
+    CLOSE_AFTER_MS, CLOSE_LANES, CLOSE_MARGIN_MS, EVICT_GRACE_MS, LANES, LEASE_TIMEOUT_MS, MAX_HOLD_MS,
+    MIN_HOLD_MS, NEARLY_PATIENCE_MS, REOPEN_MS, RESCUE_AGE_MS, RESCUE_DEADLINE_MS, RESCUE_QUIET_DEADLINE_MS,
     RESCUE_SILENCE_MS, RESCUE_STALL_MS, START_BUFFER_MS, START_PATIENCE_MS,
 };
 use crate::swarm::{NO_SOURCE, Payload, PieceNo, ToTracker};
@@ -131,6 +131,10 @@ impl<P: Payload> Member<P> {
 
     /// The tracker wants us to read the origin for others.
     pub(super) fn elect(&mut self) {
+        if !self.origin.elected {
+            // What the origin begins with goes to all children at once, and those of its predecessor come: that passes.
+            self.next_shed = self.now + EVICT_GRACE_MS;
+        }
         self.origin.elected = true;
         self.open_origin(OriginReason::Puller);
     }
