@@ -192,7 +192,7 @@ impl<R: Runtime, M: Machine + Send + 'static, O: Role<M>> EventLoop<R, M, O> {
             lane.rest = None;
             for _ in 0..RECEIVE_BUDGET {
                 let machine = &mut self.machine;
-                match lane.socket.poll_recv(cx, |datagram| machine.handle_datagram(now, datagram)) {
+                match lane.socket.poll_recv(cx, |datagrams| machine.handle_datagrams(now, datagrams)) {
                     Poll::Ready(Ok(n)) => {
                         count(&self.stats.received, n);
                         (lane.errors, lane.pauses) = (0, 0);

@@ -42,11 +42,11 @@ impl<U: Udp> MachineSocket<U> {
         self.local
     }
 
-    /// Receives a batch and gives out its datagrams.
+    /// Receives a batch and gives its datagrams to `take`.
     pub(crate) fn poll_recv(
         &mut self,
         cx: &mut Context<'_>,
-        mut each: impl FnMut(Datagram),
+        take: impl FnOnce(&mut dyn Iterator<Item = Datagram>),
     ) -> Poll<io::Result<usize>> {
         let mut metas = [RecvMeta::default(); BATCH_SIZE];
         let mut slices: Vec<IoSliceMut<'_>> =
@@ -54,12 +54,11 @@ impl<U: Udp> MachineSocket<U> {
         let count = ready!(self.io.poll_recv(cx, &self.state, &mut slices, &mut metas[..self.batch]))?;
         drop(slices);
         let mut datagrams = 0;
-        for (meta, buffer) in metas.iter().zip(self.buffer.chunks(MAX_RECEIVE)).take(count) {
-            for datagram in Pieces::new(self.local, meta, buffer) {
-                each(datagram);
-                datagrams += 1;
-            }
-        }
+        let local = self.local;
+        let messages = metas.iter().zip(self.buffer.chunks(MAX_RECEIVE)).take(count);
+        let mut all =
+            messages.flat_map(|(meta, buffer)| Pieces::new(local, meta, buffer)).inspect(|_| datagrams += 1);
+        take(&mut all);
         Poll::Ready(Ok(datagrams))
     }
 

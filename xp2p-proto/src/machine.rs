@@ -85,6 +85,14 @@ pub trait Machine {
     /// Takes in one datagram.
     fn handle_datagram(&mut self, now: Instant, datagram: Datagram);
 
+    /// Takes in datagrams that came together. The same as [`handle_datagram`](Self::handle_datagram) for each in turn, but
+    /// what they brought may be looked at once for all of them.
+    fn handle_datagrams(&mut self, now: Instant, datagrams: &mut dyn Iterator<Item = Datagram>) {
+        for datagram in datagrams {
+            self.handle_datagram(now, datagram);
+        }
+    }
+
     /// Tells the machine that the time [`poll_timeout`](Self::poll_timeout) asked for has come. Calling it early
     /// or more often than needed is harmless.
     fn handle_timeout(&mut self, now: Instant);

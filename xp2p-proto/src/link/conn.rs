@@ -39,6 +39,8 @@ pub(super) struct Conn {
     /// Whether our addresses may be told to the peer.
     pub(super) seek_direct: bool,
     pub(super) dirty: bool,
+    /// Has had a packet since it was last asked for news.
+    pub(super) touched: bool,
     /// When the last datagram came for it.
     pub(super) last_datagram: Instant,
     pub(super) timer: Option<Instant>,
@@ -78,6 +80,7 @@ impl Conn {
             closed: false,
             seek_direct: false,
             dirty: false,
+            touched: false,
             last_datagram: now,
             timer: None,
             observed: None,
@@ -159,7 +162,7 @@ impl Conn {
     }
 
     fn emit(&self, out: &mut VecDeque<(ConnId, LinkEvent)>, event: LinkEvent) {
-        // Several frames may each have brought something for one stream. Whoever reads takes all of it, its end included, and
+        // Packets that came together may each have brought something for one stream. Whoever reads takes all of it, its end included, and
         // must not be sent there again.
         let told = |id| {
             out.iter().any(|(conn, e)| *conn == self.id && matches!(e, LinkEvent::Readable(i) if *i == id))

@@ -210,6 +210,8 @@ pub struct Link {
     refusing: bool,
     generation: u32,
     dirty: VecDeque<usize>,
+    /// Connections that have had a packet of the present batch; each is here once.
+    touched: Vec<usize>,
     timers: BTreeSet<(Instant, usize)>,
     relay: RelayTable,
     fallback: Fallback,
@@ -297,6 +299,7 @@ impl Link {
             refusing: false,
             generation: 0,
             dirty: VecDeque::new(),
+            touched: Vec::new(),
             timers: BTreeSet::new(),
             relay: RelayTable::new(config.max_relay_flows),
             relay_servers: BTreeSet::new(),
@@ -543,6 +546,7 @@ impl Link {
             let datagram = Datagram { local, remote: server, ecn: None, payload };
             self.take_in(now, datagram, Over::Tcp);
         }
+        self.pump_touched(now);
     }
 
     /// A TCP connection has ended.
@@ -730,17 +734,41 @@ impl Link {
 
     /// Takes in one datagram that came over UDP and is QUIC or a frame of ours.
     pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
-        if is_virtual(datagram.remote) {
-            self.stats.forged_sources += 1;
-            return;
+        self.take_in_udp(now, datagram);
+        self.pump_touched(now);
+        self.follow_changes(now);
+    }
+
+    /// Takes in datagrams that came together over UDP. Their connections are asked for news once, not for each.
+    pub fn handle_datagrams(&mut self, now: Instant, datagrams: &mut dyn Iterator<Item = Datagram>) {
+        for datagram in datagrams {
+            self.take_in_udp(now, datagram);
         }
-        self.take_in(now, datagram, Over::Udp);
+        self.pump_touched(now);
         self.follow_changes(now);
     }
 
     /// Takes in one datagram that came through a tunnel to us, as [`add_tunnel`](Self::add_tunnel) has said.
     pub(crate) fn handle_tunnelled(&mut self, now: Instant, datagram: Datagram) {
         self.take_in(now, datagram, Over::Tcp);
+        self.pump_touched(now);
+    }
+
+    fn pump_touched(&mut self, now: Instant) {
+        while let Some(index) = self.touched.pop() {
+            if let Some(Some(conn)) = self.conns.get_mut(index) {
+                conn.touched = false;
+                self.pump(now, index);
+            }
+        }
+    }
+
+    fn take_in_udp(&mut self, now: Instant, datagram: Datagram) {
+        if is_virtual(datagram.remote) {
+            self.stats.forged_sources += 1;
+            return;
+        }
+        self.take_in(now, datagram, Over::Udp);
     }
 
     fn take_in(&mut self, now: Instant, datagram: Datagram, over: Over) {
@@ -916,7 +944,10 @@ impl Link {
                     conn.quic.handle_event(event);
                     conn.heard = true;
                     conn.paths.touch(now);
-                    self.pump(now, index);
+                    if !conn.touched {
+                        conn.touched = true;
+                        self.touched.push(index);
+                    }
                     return true;
                 }
             }

@@ -201,6 +201,11 @@ impl Machine for Viewer {
         self.handle_link_events(now);
     }
 
+    fn handle_datagrams(&mut self, now: Instant, datagrams: &mut dyn Iterator<Item = Datagram>) {
+        self.link.handle_datagrams(now, datagrams);
+        self.handle_link_events(now);
+    }
+
     fn handle_timeout(&mut self, now: Instant) {
         self.link.handle_timeout(now);
         self.handle_link_events(now);
