@@ -30,7 +30,6 @@ pub(crate) mod tunnel;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -57,8 +56,6 @@ use crate::keys::{PublicKey, Ticket};
 use crate::machine::{ByteStreamAction, ByteStreamId, Datagram, Transmit};
 use crate::wire::{Frame, Kind, RefuseReason};
 
-/// Most datagrams in one GSO batch.
-const MAX_BATCH: usize = 10;
 /// Most control datagrams (frames, stateless answers) that wait to be sent; more are dropped and counted.
 const MAX_QUEUED: usize = 256;
 /// Most addresses of our own that we keep and offer to peers.
@@ -1150,14 +1147,13 @@ impl Link {
                 segment_size: None,
             });
         }
-        const BATCH: NonZeroUsize = NonZeroUsize::new(MAX_BATCH).expect("not zero");
         while let Some(&index) = self.dirty.front() {
             let Some(Some(conn)) = self.conns.get_mut(index) else {
                 self.dirty.pop_front();
                 continue;
             };
             let id = conn.id;
-            match conn.quic.poll_transmit(now, BATCH, buf) {
+            match conn.quic.poll_transmit(now, conn.batch(), buf) {
                 Some(transmit) => {
                     conn.paths.touch(now);
                     self.pump(now, index);

@@ -241,6 +241,11 @@ impl Paths {
         self.watched.values().any(|w| w.kind == PathKind::Direct && w.health != Health::Dead)
     }
 
+    /// The path that data goes by.
+    pub(super) fn selected(&self) -> Option<PathId> {
+        self.selected
+    }
+
     /// The kind of path that data goes by.
     pub(super) fn selected_kind(&self) -> Option<PathKind> {
         self.selected.and_then(|id| self.watched.get(&id)).map(|w| w.kind)
