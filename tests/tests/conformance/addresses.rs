@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use xp2p_proto::info::Rights;
 use xp2p_proto::stun::{Message, TransactionId};
 use xp2p_smol::driver::runtime::Runtime;
 use xp2p_smol::driver::socket::BoundSocket;
@@ -66,6 +67,22 @@ pub(crate) async fn answers_come_from_the_address_that_was_asked<S: Runtime, C: 
                 home::camera(place, socket, secret(&place.camera), key.public(), at, app).await;
             let viewer = home::viewer(place, BoundSocket::bind(bind).expect("a socket"));
             let service = viewer.connect(info).await.expect("a service");
+            home.check(&viewer, &service).await;
+            viewer.shutdown().await;
+            camera.shutdown().await;
+        }
+        // And the camera, asked without a server.
+        for ip in [Some(FIRST), second(), sixth().filter(|_| dual)].into_iter().flatten() {
+            let socket = BoundSocket::bind(SocketAddr::new(any, 0)).expect("a socket");
+            let at = SocketAddr::new(ip, socket.local_addr().expect("bound").port());
+            println!("{at} of a camera at {any}");
+            let nobody = UdpSocket::bind(anywhere()).expect("a socket").local_addr().expect("bound");
+            let (identity, app) = (secret(&place.camera), home.app.clone());
+            let (camera, _events) = home::unregistered(place, socket, identity, key.public(), nobody, app);
+            let info = camera.xp2p_info(Rights::ALL, None).await.expect("a camera").expect("a known key");
+            let viewer = home::viewer(place, BoundSocket::bind(SocketAddr::new(any, 0)).expect("a socket"));
+            let service =
+                viewer.connect(info.with_lan(vec![at]).expect("an address")).await.expect("a service");
             home.check(&viewer, &service).await;
             viewer.shutdown().await;
             camera.shutdown().await;

@@ -289,6 +289,21 @@ pub(crate) async fn camera<S: Runtime, C: Runtime, V: Runtime>(
     at: SocketAddr,
     app: Arc<dyn CameraApp>,
 ) -> (CameraHandle, Receiver<CameraEvent>, Xp2pInfo) {
+    let (camera, events) = unregistered(place, socket, secret, server, at, app);
+    registered(&events).await;
+    let info = camera.xp2p_info(Rights::ALL, None).await.expect("a camera").expect("a known key");
+    (camera, events, info)
+}
+
+/// A camera that may not have reached its server yet.
+pub(crate) fn unregistered<S, C: Runtime, V>(
+    place: &Place<S, C, V>,
+    socket: BoundSocket,
+    secret: SecretKey,
+    server: xp2p_proto::keys::PublicKey,
+    at: SocketAddr,
+    app: Arc<dyn CameraApp>,
+) -> (CameraHandle, Receiver<CameraEvent>) {
     let server = CameraServer {
         key: Some(server),
         addrs: vec![at],
@@ -298,10 +313,7 @@ pub(crate) async fn camera<S: Runtime, C: Runtime, V: Runtime>(
     };
     let mut config = CameraConfig::new(secret, entropy(&place.camera), vec![server]);
     (config.talk, config.max_viewers, config.max_connect_num) = (true, 16, 32);
-    let (camera, events) = CameraHandle::spawn_on(&place.camera, socket, config, app).expect("a camera");
-    registered(&events).await;
-    let info = camera.xp2p_info(Rights::ALL, None).await.expect("a camera").expect("a known key");
-    (camera, events, info)
+    CameraHandle::spawn_on(&place.camera, socket, config, app).expect("a camera")
 }
 
 pub(crate) async fn registered(events: &Receiver<CameraEvent>) {

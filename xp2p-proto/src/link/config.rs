@@ -67,8 +67,6 @@ pub struct LinkConfig {
     /// RTT assumed on each path before the first measurement. Three of it pass before what is lost at the beginning is sent
     /// again. RFC 9002 says 333 ms. Default 150 ms.
     pub initial_rtt: Duration,
-    /// Whether to bind a connection's packets to the local address that received them (multi-homed servers).
-    pub pin_local_address: bool,
 }
 
 /// Most bytes in flight on one stream. QUIC keeps at most 1,024 separate spans of a stream and ends the connection beyond that:
@@ -100,7 +98,6 @@ impl LinkConfig {
             bursts: false,
             max_paths: 8,
             initial_rtt: INITIAL_RTT,
-            pin_local_address: false,
         }
     }
 

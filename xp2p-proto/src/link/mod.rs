@@ -772,11 +772,11 @@ impl Link {
         let Some(&first) = datagram.payload.first() else { return };
         match Kind::of(first) {
             Kind::Quic => {
-                let local = self.config.pin_local_address.then(|| datagram.local.ip());
-                let path = FourTuple::new(
-                    to_quic(datagram.remote),
-                    local.filter(|ip| !ip.is_unspecified()).map(|ip| to_quic(SocketAddr::new(ip, 0)).ip()),
-                );
+                // What is answered leaves from the address that was asked: a host may have several, and peers and their NATs take no
+                // packets from another.
+                let local = Some(datagram.local.ip()).filter(|ip| !ip.is_unspecified());
+                let local = local.map(|ip| to_quic(SocketAddr::new(ip, 0)).ip());
+                let path = FourTuple::new(to_quic(datagram.remote), local);
                 if self.handle_quic(now, path, datagram.ecn, datagram.payload) && over == Over::Udp {
                     self.heard_udp(from_quic(datagram.remote));
                 }
