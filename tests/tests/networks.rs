@@ -5,6 +5,8 @@
 
 #[path = "networks/kinds.rs"]
 mod kinds;
+#[path = "networks/mapping.rs"]
+mod mapping;
 #[path = "networks/matrix.rs"]
 mod matrix;
 #[path = "networks/moves.rs"]

@@ -119,6 +119,10 @@ pub(crate) struct Server {
     /// (HOST:PORT/TCPPORT#KEY) and every xp2pInfo. 443 gets through most firewalls.
     #[arg(long, value_name = "ADDR|off")]
     pub(crate) relay_tcp: Option<String>,
+    /// Ask the router in front of the server to let cameras and viewers in (PCP, NAT-PMP, UPnP), at the server's own port numbers
+    /// if they are free. Off unless given: what is let in should be the operator's decision.
+    #[arg(long)]
+    pub(crate) port_mapping: bool,
     /// Share streams that nobody vouches for, too, as far as two viewers in different networks have read the same. One viewer
     /// that lies is found out; two that lie together in two networks are not.
     #[arg(long)]
@@ -178,6 +182,10 @@ pub(crate) struct Camera {
     /// server and the internet. With a port of its own in --bind, the xp2pInfo names its private addresses, too.
     #[arg(long)]
     pub(crate) no_lan: bool,
+    /// Do not ask the router to let viewers in (PCP, NAT-PMP, UPnP). Otherwise they often reach the camera directly even if it
+    /// and they are behind NATs that keep others apart.
+    #[arg(long)]
+    pub(crate) no_port_mapping: bool,
     /// What the printed xp2pInfo allows: live, playback, command, voice, download, all.
     #[arg(long, default_value = "all", value_name = "RIGHTS")]
     pub(crate) rights: String,
@@ -417,6 +425,10 @@ pub(crate) struct View {
     /// Do not look for the camera in this network, which finds it even without its server and the internet.
     #[arg(long)]
     pub(crate) no_lan: bool,
+    /// Do not ask the router to let the camera in (PCP, NAT-PMP, UPnP). Otherwise it often reaches this viewer directly even if
+    /// both are behind NATs that keep others apart.
+    #[arg(long)]
+    pub(crate) no_port_mapping: bool,
     /// How much delay to bear before pictures are skipped, in milliseconds.
     #[arg(long, default_value_t = 2000, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=10_000))]
     pub(crate) latency: u64,

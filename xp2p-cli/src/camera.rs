@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 use xp2p_driver::camera::CameraHandle;
+use xp2p_driver::portmap::PortMapping;
 use xp2p_driver::records::{Recorder, RecorderConfig, RecordsDir, Storage};
 use xp2p_driver::runtime::sleep;
 use xp2p_driver::source::{Sink, Source, SourceEvent, SourceSpec};
@@ -25,7 +26,7 @@ use crate::hook::App;
 use crate::rt::rt;
 use crate::voice_out::VoiceOut;
 use crate::when::{self, usage};
-use crate::{keyfile, known, output, secret, share, socket, stop};
+use crate::{keyfile, known, output, port, secret, share, socket, stop};
 
 /// How often the key file is looked at, for a revocation. Sessions end within 5 s of it.
 const REVOCATION_CHECK: Duration = Duration::from_secs(1);
@@ -36,6 +37,7 @@ enum News {
     Camera(CameraEvent),
     Source(SourceEvent),
     App(&'static str, String),
+    Port(PortMapping),
     Message(String),
     CheckKey,
     Stop,
@@ -204,6 +206,7 @@ pub(crate) async fn run(args: &Camera) -> Result<()> {
     config.max_connect_num = usize::from(args.max_apps).max(config.max_viewers);
     config.max_connections = config.max_connect_num * 2 + 32;
     config.lan = !args.no_lan;
+    config.port_mapping = !args.no_port_mapping;
     config.lan_in_info = config.lan && args.bind.port() != 0;
     let (storage, recording) = records(args)?;
     let voice = args.voice_out.as_deref().map(VoiceOut::new);
@@ -228,6 +231,7 @@ pub(crate) async fn run(args: &Camera) -> Result<()> {
     set_serial(&camera, &key).await?;
     let messages = if args.messages { Some(lines()?) } else { None };
     let (mut source, mut troubles) = feed(&camera, &at_rate(&adapter), recording.clone())?;
+    let mut port_mapping = camera.port_mapping().status();
     let mut shown = false;
     let begun = Instant::now();
     let result = loop {
@@ -252,10 +256,13 @@ pub(crate) async fn run(args: &Camera) -> Result<()> {
                 ),
             ),
             futures_lite::future::or(
-                async {
-                    sleep(&rt(), REVOCATION_CHECK).await;
-                    News::CheckKey
-                },
+                futures_lite::future::or(
+                    async { News::Port(camera.port_mapping().changed(&port_mapping).await) },
+                    async {
+                        sleep(&rt(), REVOCATION_CHECK).await;
+                        News::CheckKey
+                    },
+                ),
                 async {
                     // Ends with a signal, or if no signal can come any more.
                     let _ = signals.recv().await;
@@ -268,6 +275,15 @@ pub(crate) async fn run(args: &Camera) -> Result<()> {
             News::Stop => break Ok(()),
             News::App(kind, text) => {
                 say(args.json, &json!({"event": kind, "text": text}), || format!("{kind}: {text}"));
+            }
+            News::Port(now) => {
+                port_mapping = now;
+                match port::event(&port_mapping) {
+                    Some(event) if args.json => eprintln!("{event}"),
+                    // That most routers cannot be asked is no news for people.
+                    Some(_) if port_mapping.external().is_some() => eprintln!("{port_mapping}"),
+                    _ => {}
+                }
             }
             News::Message(text) => broadcast(&camera, args.json, &text).await?,
             News::CheckKey => match keyfile::load(&args.key) {

@@ -19,6 +19,7 @@ mod media;
 mod output;
 mod page;
 mod playback;
+mod port;
 mod probe;
 mod record;
 mod rt;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
+use xp2p_driver::portmap::{MappedTransport, PortMapper, PortMapping};
 use xp2p_driver::server::ServerHandle;
 use xp2p_driver::status;
 use xp2p_proto::info::{HostPort, ServerSpec};
@@ -15,7 +16,7 @@ use xp2p_proto::server::{ServerConfig, ServerEvent, ServerStats};
 use crate::args::Server;
 use crate::media::{self, Media};
 use crate::rt::rt;
-use crate::{keyfile, output, secret, socket, stop};
+use crate::{keyfile, output, port, secret, socket, stop};
 
 /// What a server with these arguments admits.
 fn admission(args: &Server, keys: &AppKeys) -> Result<Admission> {
@@ -63,23 +64,21 @@ fn relay_tcp(args: &Server) -> Result<RelayTcp> {
     }
 }
 
-/// Listens for the relay's TCP connections. Returns the port if clients have to be told.
-async fn listen_tcp(server: &ServerHandle, wanted: RelayTcp) -> Result<Option<u16>> {
+/// Listens for the relay's TCP connections. Returns where.
+async fn listen_tcp(server: &ServerHandle, wanted: RelayTcp) -> Result<Option<SocketAddr>> {
     let udp = server.local_addr();
     match wanted {
         RelayTcp::Off => Ok(None),
         RelayTcp::Same => {
-            if let Err(e) = server.listen_tcp(&rt(), udp).await {
+            let listening = server.listen_tcp(&rt(), udp).await;
+            if let Err(e) = &listening {
                 eprintln!(
                     "warning: {e}; viewers and cameras whom UDP does not reach cannot use this server (--relay-tcp)"
                 );
             }
-            Ok(None)
+            Ok(listening.ok())
         }
-        RelayTcp::At(addr) => {
-            let port = server.listen_tcp(&rt(), addr).await?.port();
-            Ok((port != udp.port()).then_some(port))
-        }
+        RelayTcp::At(addr) => Ok(Some(server.listen_tcp(&rt(), addr).await?)),
     }
 }
 
@@ -106,7 +105,61 @@ fn spec(
 enum News {
     Server(ServerEvent),
     Media(media::News),
+    Port(MappedTransport, PortMapping),
     Stop,
+}
+
+/// The server's ports, which the router may be asked to let others in at.
+struct Ports(Vec<(MappedTransport, SocketAddr, PortMapper, PortMapping)>);
+
+impl Ports {
+    fn ask(wanted: bool, udp: SocketAddr, tcp: Option<SocketAddr>) -> Self {
+        let all = [Some((MappedTransport::Udp, udp)), tcp.map(|tcp| (MappedTransport::Tcp, tcp))];
+        let start = |(transport, bound)| {
+            let mapper = PortMapper::start(&rt(), transport, bound);
+            let status = mapper.status();
+            (transport, bound, mapper, status)
+        };
+        Self(all.into_iter().flatten().filter(|_| wanted).map(start).collect())
+    }
+
+    /// The next news of one of them.
+    async fn changed(&self) -> (MappedTransport, PortMapping) {
+        let mut any: std::pin::Pin<Box<dyn Future<Output = _> + '_>> = Box::pin(std::future::pending());
+        for (transport, _, mapper, known) in &self.0 {
+            let news = async move { (*transport, mapper.changed(known).await) };
+            any = Box::pin(futures_lite::future::or(any, news));
+        }
+        any.await
+    }
+
+    fn note(&mut self, transport: MappedTransport, now: PortMapping, json: bool) {
+        let name = match transport {
+            MappedTransport::Udp => "udp",
+            MappedTransport::Tcp => "tcp",
+        };
+        if let Some(mut event) = port::event(&now).filter(|_| json) {
+            event["transport"] = json!(name);
+            output::json(&event);
+        }
+        let Some(port) = self.0.iter_mut().find(|port| port.0 == transport) else { return };
+        port.3 = now;
+        match port.3.external() {
+            Some(external) if external.port() != port.1.port() => eprintln!(
+                "warning: the router lets others in at {external} for {name}, but they look for this server at port {}; \
+                 listen on another port, or forward this one by hand",
+                port.1.port()
+            ),
+            _ if json => {}
+            _ => eprintln!("{name}: {}", port.3),
+        }
+    }
+
+    async fn stop(&self) {
+        for (_, _, mapper, _) in &self.0 {
+            mapper.stop().await;
+        }
+    }
 }
 
 pub(crate) async fn run(args: &Server) -> Result<()> {
@@ -132,7 +185,10 @@ pub(crate) async fn run(args: &Server) -> Result<()> {
         .map(|socket| socket::sized(socket, args.socket_buffer))
         .collect::<Result<Vec<_>>>()?;
     let (server, events) = ServerHandle::spawn_on(&rt(), sockets, config)?;
-    let tcp_port = listen_tcp(&server, relay_tcp).await?;
+    let tcp = listen_tcp(&server, relay_tcp).await?;
+    // Clients look for it at the port number of UDP unless they are told otherwise.
+    let tcp_port = tcp.map(|tcp| tcp.port()).filter(|port| *port != server.local_addr().port());
+    let mut ports = Ports::ask(args.port_mapping, server.local_addr(), tcp);
     let spec = spec(args, server.local_addr(), tcp_port, key)?;
     let streams = Arc::new(Media::start(&args.media, &server, &identity)?);
     if let Some(http) = args.http {
@@ -161,18 +217,24 @@ pub(crate) async fn run(args: &Server) -> Result<()> {
             News::Stop
         };
         let event = async { events.recv().await.map_or(News::Stop, News::Server) };
+        let mapping = async {
+            let (transport, mapping) = ports.changed().await;
+            News::Port(transport, mapping)
+        };
         let media = async { streams.news.recv().await.map_or(News::Stop, News::Media) };
-        match futures_lite::future::or(futures_lite::future::or(event, media), stopped).await {
+        let ours = futures_lite::future::or(stopped, mapping);
+        match futures_lite::future::or(futures_lite::future::or(event, media), ours).await {
             News::Server(event) => {
                 streams.handle(&event);
                 report(args.json, &event);
             }
             News::Media(news) => media::report(args.json, &news),
+            News::Port(transport, mapping) => ports.note(transport, mapping, args.json),
             News::Stop => break,
         }
     }
     drop(streams);
-    server.shutdown().await;
+    futures_lite::future::zip(ports.stop(), server.shutdown()).await;
     Ok(())
 }
 

@@ -24,6 +24,8 @@ impl Session {
         let info: Xp2pInfo = crate::info::parse(info)?;
         info.version().require(need).map_err(|e| anyhow::anyhow!("{e} ({})", e.code().number()))?;
         let mut config = view::config(LATENCY)?;
+        // A command is over before it would be worth it.
+        config.port_mapping = need != Feature::Command;
         if let Some(patience) = patience {
             config.patience = patience;
         }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use xp2p_driver::page::{CameraAbout, CameraPage};
 use xp2p_driver::player::{Hub, PlayerConfig, PlayerServer, Subscription};
+use xp2p_driver::portmap::PortMapping;
 use xp2p_driver::runtime::sleep;
 use xp2p_driver::viewer::{ServiceEvent, StatStream, ViewStatus, ViewerHandle, is_full};
 use xp2p_proto::flv::TagKind;
@@ -20,7 +21,7 @@ use crate::args::View;
 use crate::output::Status;
 use crate::record::record;
 use crate::rt::rt;
-use crate::{crowd, info, keyfile, output, page, socket, stat, stop, watch};
+use crate::{crowd, info, keyfile, output, page, port, socket, stat, stop, watch};
 
 /// How often the numbers are refreshed.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -74,6 +75,7 @@ pub(crate) fn millis(time: Duration) -> f64 {
 
 enum News {
     Service(ServiceEvent),
+    Port(PortMapping),
     Refresh,
     /// So many seconds of video have come.
     Enough,
@@ -89,6 +91,7 @@ pub(crate) async fn run(args: &View) -> Result<bool> {
     let socket = socket::bind("[::]:0".parse()?, args.socket_buffer)?;
     let mut config = config(Duration::from_millis(args.latency))?;
     config.lan = !args.no_lan;
+    config.port_mapping = !args.no_port_mapping;
     let viewer = ViewerHandle::spawn_on(&rt(), socket, config)?;
     let mut player = PlayerConfig::new(args.listen);
     player.allow_origins = args.allow_origins.clone();
@@ -132,6 +135,7 @@ pub(crate) async fn run(args: &View) -> Result<bool> {
     futures_lite::pin!(meter);
     let status_line = Status::new(!args.json);
     let mut last = (Instant::now(), 0u64);
+    let mut port_mapping = viewer.port_mapping().status();
     let mut failure = None;
     let mut last_status = ViewStatus::default();
     // What to do instead when others were faster and the camera has no room any more.
@@ -147,10 +151,13 @@ pub(crate) async fn run(args: &View) -> Result<bool> {
             ),
             futures_lite::future::or(
                 futures_lite::future::or(
-                    async {
-                        sleep(&rt(), REFRESH).await;
-                        News::Refresh
-                    },
+                    futures_lite::future::or(
+                        async { News::Port(viewer.port_mapping().changed(&port_mapping).await) },
+                        async {
+                            sleep(&rt(), REFRESH).await;
+                            News::Refresh
+                        },
+                    ),
                     async {
                         match &recording {
                             Some(recording) => News::Recorded(recording.failed().await),
@@ -173,6 +180,10 @@ pub(crate) async fn run(args: &View) -> Result<bool> {
             News::Stop | News::Enough => break,
             News::Recorded(result) => {
                 result.context("cannot record")?;
+            }
+            News::Port(now) => {
+                port_mapping = now;
+                port::event(&port_mapping).into_iter().for_each(&say);
             }
             News::Refresh => {
                 let status = viewer.status(stream).await?;

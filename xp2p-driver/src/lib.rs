@@ -9,6 +9,7 @@
 //! * [`module`]: all of it under the names of the plug-ins.
 //! * [`pusher`]: FLV in pieces, as programs that push have it.
 //! * [`player`]: fan-out of a stream to players, recorders and programs, and the local HTTP server.
+//! * [`portmap`]: asks the router to let others in.
 //! * [`page`]: the web page of a local server, for anyone with a browser.
 //! * [`watch`]: one of many viewers of a live stream, which they pass on to each other.
 //! * [`origin`]: where a swarm's streams come from: a client of any HTTP-FLV server, and a server of our own.
@@ -27,6 +28,7 @@ pub mod origin;
 mod outbox;
 pub mod page;
 pub mod player;
+pub mod portmap;
 pub mod probe;
 pub mod publish;
 pub mod pusher;

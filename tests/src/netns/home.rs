@@ -94,12 +94,17 @@ impl Home {
     /// The same with several at a time.
     pub fn cameras(&self, places: &[(&Namespace, &str)]) -> Vec<Camera> {
         let started: Vec<Process> =
-            places.iter().map(|(space, name)| self.start_camera(space, name)).collect();
+            places.iter().map(|(space, name)| self.start_camera(space, name, &[])).collect();
         let named = started.into_iter().zip(places);
         named.map(|(process, (_, name))| self.registered(process, name)).collect()
     }
 
-    fn start_camera(&self, space: &Namespace, name: &str) -> Process {
+    /// Starts a camera with more arguments and waits until it is registered.
+    pub fn camera_with(&self, space: &Namespace, name: &str, more: &[&str]) -> Camera {
+        self.registered(self.start_camera(space, name, more), name)
+    }
+
+    fn start_camera(&self, space: &Namespace, name: &str, more: &[&str]) -> Process {
         let key = format!("{name}.key");
         assert_eq!(run(self.dir.path(), &["keygen", "-o", &key], None).0, Some(0));
         let args = [
@@ -118,7 +123,7 @@ impl Home {
             "100",
             "--json",
         ];
-        start(space, name, self.dir.path(), &args)
+        start(space, name, self.dir.path(), &[&args[..], more].concat())
     }
 
     fn registered(&self, mut process: Process, name: &str) -> Camera {

@@ -18,6 +18,9 @@ pub const SERVER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 pub const SERVER_ALT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
 /// The name of the server. It stands for both of its addresses.
 pub const SERVER_NAME: &str = "server.xp2p.test";
+/// Bits of the network that everybody is at: its first half is one for documentation (RFC 5737), its second half is not. Daemons
+/// of routers do not open ports at an address for documentation.
+const PREFIX: u8 = 23;
 /// Every home has this one: most have the same.
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 2);
 /// The last byte of the first public address that is not the server's.
@@ -51,8 +54,8 @@ impl Internet {
         hub.bridge("net");
         let internet = Self { hub, server: Namespace::new("server"), next: AtomicU8::new(FIRST_HOME) };
         internet.plug(&internet.server, "eth0");
-        internet.server.ip(&format!("addr add {SERVER}/24 dev eth0"));
-        internet.server.ip(&format!("addr add {SERVER_ALT}/24 dev eth0"));
+        internet.server.ip(&format!("addr add {SERVER}/{PREFIX} dev eth0"));
+        internet.server.ip(&format!("addr add {SERVER_ALT}/{PREFIX} dev eth0"));
         internet.server.ip(&format!("addr add {SERVER_V6}/64 dev eth0 nodad"));
         internet.server.ip(&format!("addr add {SERVER_ALT_V6}/64 dev eth0 nodad"));
         internet.name_server(&internet.server);
@@ -93,14 +96,26 @@ impl Internet {
 
     /// A client with what `nat` says in front of it.
     pub fn site(&self, label: &str, nat: Nat) -> Site {
+        self.site_at(label, nat, |internet| internet.public_v4())
+    }
+
+    /// The same with a router whose address is one of the internet also in the eyes of programs on it.
+    pub fn routable_site(&self, label: &str, nat: Nat) -> Site {
+        self.site_at(label, nat, |internet| {
+            let [a, b, c, d] = internet.public_v4().octets();
+            Ipv4Addr::new(a, b, c + 1, d)
+        })
+    }
+
+    fn site_at(&self, label: &str, nat: Nat, public_v4: impl Fn(&Self) -> Ipv4Addr) -> Site {
         let client = Namespace::new(label);
         self.name_server(&client);
         let mut site = Site { client, routers: Vec::new(), public: IpAddr::V4(Ipv4Addr::UNSPECIFIED), nat };
         match nat {
             Nat::Open => {
-                let public = self.public_v4();
+                let public = public_v4(self);
                 self.plug(&site.client, "eth0");
-                site.client.ip(&format!("addr add {public}/24 dev eth0"));
+                site.client.ip(&format!("addr add {public}/{PREFIX} dev eth0"));
                 site.public = public.into();
             }
             Nat::Ipv6Only => {
@@ -110,7 +125,7 @@ impl Internet {
                 site.public = public.into();
             }
             Nat::Double => {
-                let (carrier, public) = self.router(label, nat);
+                let (carrier, public) = self.router_at(label, nat, public_v4(self));
                 let home = Namespace::new(&format!("{label}-home"));
                 // Another network than the carrier's, as always at home.
                 home_network(&home, "10.0.0.1");
@@ -124,7 +139,7 @@ impl Internet {
                 site.public = public.into();
             }
             _ => {
-                let (router, public) = self.router(label, nat);
+                let (router, public) = self.router_at(label, nat, public_v4(self));
                 join(&site.client, "eth0", &router, &CLIENT.to_string(), "192.168.1.1");
                 site.routers = vec![router];
                 site.public = public.into();
@@ -143,6 +158,10 @@ impl Internet {
 
     /// A router with a network 192.168.1.0/24 behind it.
     pub fn router(&self, label: &str, nat: Nat) -> (Namespace, Ipv4Addr) {
+        self.router_at(label, nat, self.public_v4())
+    }
+
+    fn router_at(&self, label: &str, nat: Nat, public: Ipv4Addr) -> (Namespace, Ipv4Addr) {
         let router = Namespace::new(&format!("{label}-router"));
         home_network(&router, "192.168.1.1");
         if nat == Nat::Lossy {
@@ -154,8 +173,7 @@ impl Internet {
         if nat == Nat::Mtu1280 {
             router.ip("link set wan mtu 1280");
         }
-        let public = self.public_v4();
-        router.ip(&format!("addr add {public}/24 dev wan"));
+        router.ip(&format!("addr add {public}/{PREFIX} dev wan"));
         router.nft(&nat.rules(public, CLIENT, SERVER));
         (router, public)
     }

@@ -7,11 +7,13 @@
 //! * `reflector`: what a NAT really does, seen from outside (2 addresses × 2 ports).
 //! * `player`: a viewer program whose stream is watched as it comes out, tag by tag.
 //! * `home`: server and camera programs in namespaces.
+//! * `gateway`: a router's daemon that opens ports for those inside who ask.
 //!
 //! It takes root, the commands `ip` (iproute2), `nft` (nftables) and `conntrack`, and a kernel with namespaces, veth, bridges, NAT and TAP
 //! devices. Nothing outside of the namespaces is touched but `/run/netns` and `/etc/netns`, by names that begin with
 //! [`PREFIX`].
 
+pub mod gateway;
 pub mod home;
 pub mod internet;
 pub mod nat;

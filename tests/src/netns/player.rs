@@ -46,7 +46,13 @@ pub struct Gap {
 impl Player {
     /// Starts to watch.
     pub fn start(space: &Namespace, name: &str, dir: &Path, info: &str) -> Self {
-        let mut command = command(space, &["view", info, "--json", "--out", "-"]);
+        Self::start_with(space, name, dir, info, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn start_with(space: &Namespace, name: &str, dir: &Path, info: &str, more: &[&str]) -> Self {
+        let args = ["view", info, "--json", "--out", "-"];
+        let mut command = command(space, &[&args[..], more].concat());
         command.stdin(Stdio::null());
         let pictures: Arc<Mutex<Vec<Picture>>> = Arc::default();
         let seen = pictures.clone();

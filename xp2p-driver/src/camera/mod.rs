@@ -25,6 +25,7 @@ use xp2p_proto::request::Quality;
 use crate::event_loop::Role;
 use crate::handle::{Gone, Handle};
 use crate::lan::Announcement;
+use crate::portmap::PortMapper;
 use crate::runtime::{Runtime, sleep};
 use crate::socket::BoundSocket;
 
@@ -78,12 +79,14 @@ pub struct CameraHandle {
     handle: Handle<Camera>,
     /// What its own network is told.
     lan: Option<Announcement>,
+    port: PortMapper,
 }
 
 impl CameraHandle {
     /// Runs a camera on a socket bound to `bind`. Also returns its events.
     ///
     /// With [`CameraConfig::lan`], viewers in its own network find it without a server; not if `bind` is an address of loopback.
+    /// With [`CameraConfig::port_mapping`] the router is asked to let viewers in.
     ///
     /// Servers that are given by name (in `advertised`, with no address in `addrs`) are looked up, now and then again.
     ///
@@ -132,7 +135,7 @@ impl CameraHandle {
             .filter(|(_, s)| s.addrs.is_empty())
             .map(|(i, s)| (i, s.advertised.iter().map(host_and_port).collect()))
             .collect();
-        let lan = config.lan;
+        let (lan, port_mapping) = (config.lan, config.port_mapping);
         let handle = Handle::spawn_on(runtime, vec![socket], |_, now| {
             let machine = Camera::new(config, now).map_err(io::Error::other)?;
             Ok((machine, CameraRole { events: sender, requests }))
@@ -165,12 +168,23 @@ impl CameraHandle {
             }));
         }
         let lan = if lan { Announcement::start(runtime, &handle) } else { None };
-        Ok((Self { handle, lan }, events))
+        let port = if port_mapping {
+            let (machine, bound) = (handle.clone().downgrade(), handle.local_addr());
+            PortMapper::start_for(runtime, machine, bound, Camera::set_mapped_address)
+        } else {
+            PortMapper::off()
+        };
+        Ok((Self { handle, lan, port }, events))
     }
 
     /// The handle of the machine, for all that has no method here.
     pub fn machine(&self) -> &Handle<Camera> {
         &self.handle
+    }
+
+    /// How it stands with the camera's port at the router.
+    pub fn port_mapping(&self) -> &PortMapper {
+        &self.port
     }
 
     /// See [`Camera::xp2p_info`].
@@ -260,9 +274,12 @@ impl CameraHandle {
 
     /// Says goodbye to viewers and servers.
     pub async fn shutdown(&self) {
-        if let Some(lan) = &self.lan {
-            lan.stop().await;
-        }
-        self.handle.shutdown().await;
+        let goodbye = async {
+            if let Some(lan) = &self.lan {
+                lan.stop().await;
+            }
+            self.handle.shutdown().await;
+        };
+        futures_lite::future::zip(goodbye, self.port.stop()).await;
     }
 }

@@ -226,8 +226,12 @@ impl<R: Runtime> P2pModule<R> {
             |e: std::io::Error| ModuleError::new(ErrorCode::EnvironmentUnsupported, e.to_string());
         let secret = SecretKey::from_bytes(self.runtime.random().map_err(environment)?);
         let entropy = Entropy::from_os(self.runtime.random().map_err(environment)?);
-        let config =
-            ViewerConfig { patience: params.patience, lan: params.lan, ..ViewerConfig::new(secret, entropy) };
+        let config = ViewerConfig {
+            patience: params.patience,
+            lan: params.lan,
+            port_mapping: params.port_mapping,
+            ..ViewerConfig::new(secret, entropy)
+        };
         let viewer = ViewerHandle::spawn(&self.runtime, params.bind, config).map_err(environment)?;
         if let Some(server) = params.probe_server
             && let Err(e) = self.probing.probe(server).await

@@ -37,6 +37,8 @@ pub struct AppParams {
     pub patience: Duration,
     /// Whether cameras are also looked for in one's own network, and connected to there without a server. True by default.
     pub lan: bool,
+    /// Whether the router is asked to let cameras and other viewers in. True by default.
+    pub port_mapping: bool,
 }
 
 impl AppParams {
@@ -61,6 +63,7 @@ impl AppParams {
             player: SocketAddr::from(([127, 0, 0, 1], 0)),
             patience: Duration::from_secs(30),
             lan: true,
+            port_mapping: true,
         }
     }
 

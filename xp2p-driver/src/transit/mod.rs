@@ -151,7 +151,11 @@ impl<R: Runtime> Transit<R> {
     ) -> io::Result<(Self, Receiver<TransitEvent>)> {
         let entropy = Entropy::from_os(runtime.random()?);
         // Its cameras register here; a server has no business in the network that it stands in.
-        let viewer = ViewerConfig { lan: false, ..ViewerConfig::new(config.identity.clone(), entropy) };
+        let viewer = ViewerConfig {
+            lan: false,
+            port_mapping: false,
+            ..ViewerConfig::new(config.identity.clone(), entropy)
+        };
         let viewer = ViewerHandle::spawn(runtime, (Ipv6Addr::UNSPECIFIED, 0).into(), viewer)?;
         let (events, receiver) = async_channel::bounded(MAX_EVENTS);
         let shared = Shared {

@@ -36,6 +36,7 @@ use self::turn::Turns;
 use crate::handle::{Gone, Handle, WeakHandle};
 use crate::lan::{LanSearch, on_link};
 use crate::player::Hub;
+use crate::portmap::PortMapper;
 use crate::runtime::{Runtime, sleep};
 use crate::socket::BoundSocket;
 
@@ -75,6 +76,7 @@ pub struct ViewerHandle<R> {
     turns: Turns,
     /// `None`: cameras are not looked for in the local network.
     lan: Option<LanSearch>,
+    port: PortMapper,
 }
 
 /// A service: one camera.
@@ -88,7 +90,7 @@ pub struct Service {
 
 impl<R: Runtime> ViewerHandle<R> {
     /// Runs a viewer on a socket bound to `bind`. With [`ViewerConfig::lan`] it also looks for its cameras in its own network;
-    /// not if `bind` is an address of loopback.
+    /// not if `bind` is an address of loopback. With [`ViewerConfig::port_mapping`] the router is asked to let cameras in.
     ///
     /// # Errors
     ///
@@ -105,17 +107,28 @@ impl<R: Runtime> ViewerHandle<R> {
     pub fn spawn_on(runtime: &R, socket: BoundSocket, config: ViewerConfig) -> io::Result<Self> {
         let routes = SharedRoutes::default();
         let role = ViewerRole { routes: routes.clone() };
-        let lan = config.lan;
+        let (lan, port_mapping) = (config.lan, config.port_mapping);
         let handle = Handle::spawn_on(runtime, vec![socket], |_, _| {
             Ok((Viewer::new(config).map_err(io::Error::other)?, role))
         })?;
         let lan = if lan { LanSearch::new(handle.local_addr()) } else { None };
-        Ok(Self { runtime: runtime.clone(), handle, routes, turns: Turns::default(), lan })
+        let port = if port_mapping {
+            let (machine, bound) = (handle.clone().downgrade(), handle.local_addr());
+            PortMapper::start_for(runtime, machine, bound, Viewer::set_mapped_address)
+        } else {
+            PortMapper::off()
+        };
+        Ok(Self { runtime: runtime.clone(), handle, routes, turns: Turns::default(), lan, port })
     }
 
     /// The handle of the machine, for all that has no method here.
     pub fn machine(&self) -> &Handle<Viewer> {
         &self.handle
+    }
+
+    /// How it stands with the viewer's port at the router.
+    pub fn port_mapping(&self) -> &PortMapper {
+        &self.port
     }
 
     pub(crate) fn runtime(&self) -> &R {
@@ -367,7 +380,7 @@ impl<R: Runtime> ViewerHandle<R> {
 
     /// Says goodbye to all cameras.
     pub async fn shutdown(&self) {
-        self.handle.shutdown().await;
+        futures_lite::future::zip(self.port.stop(), self.handle.shutdown()).await;
     }
 }
 

@@ -92,6 +92,9 @@ pub struct CameraConfig {
     /// Whether the xp2pInfo names the camera's private addresses as well, for networks that carry no multicast. Only where the
     /// camera's port stays the same: an xp2pInfo is kept for long. Default false.
     pub lan_in_info: bool,
+    /// Whether the driver asks a router in front of the camera to let viewers in (PCP, NAT-PMP, UPnP), so that they reach it
+    /// directly through NATs that let nobody guess the way. Default true.
+    pub port_mapping: bool,
 }
 
 /// Why a camera could not be made.
@@ -138,6 +141,7 @@ impl CameraConfig {
             path_mtu_discovery: true,
             lan: true,
             lan_in_info: false,
+            port_mapping: true,
         }
     }
 

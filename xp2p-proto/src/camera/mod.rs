@@ -213,6 +213,17 @@ impl Camera {
         self.run_registrations(now);
     }
 
+    /// Replaces the address at which a router lets everybody in to us, which peers then try first. `None`: there is none. Whoever
+    /// drives the machine asks the router (PCP, NAT-PMP, UPnP).
+    pub fn set_mapped_address(&mut self, now: Instant, addr: Option<SocketAddr>) {
+        self.link.set_mapped_address(now, addr);
+    }
+
+    /// The address that [`set_mapped_address`](Self::set_mapped_address) has told.
+    pub fn mapped_address(&self) -> Option<SocketAddr> {
+        self.link.mapped_address()
+    }
+
     /// Those who are connected.
     pub fn viewers(&mut self) -> Vec<ViewerInfo> {
         let link = &mut self.link;

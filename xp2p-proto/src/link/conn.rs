@@ -111,7 +111,7 @@ impl Conn {
         &mut self,
         now: Instant,
         own: &[SocketAddr],
-        observed: &[SocketAddr],
+        outside: &[SocketAddr],
         out: &mut VecDeque<(ConnId, LinkEvent)>,
     ) {
         let mut punch = false;
@@ -132,7 +132,7 @@ impl Conn {
                             if self.is_client() && self.relay_path {
                                 self.seek_direct = true;
                             }
-                            self.update_candidates(now, own, observed, false);
+                            self.update_candidates(now, own, outside, false);
                         }
                         // Both sides demand raw keys, so this cannot happen; if it does, nobody is there to talk to.
                         None => self.emit(out, LinkEvent::Lost(LostReason::WrongKey)),
@@ -268,9 +268,9 @@ impl Conn {
     }
 
     /// The addresses to offer.
-    fn candidates(&self, own: &[SocketAddr], observed: &[SocketAddr]) -> Vec<SocketAddr> {
+    fn candidates(&self, own: &[SocketAddr], outside: &[SocketAddr]) -> Vec<SocketAddr> {
         let mut wanted: Vec<SocketAddr> = Vec::new();
-        for &addr in observed.iter().take(3).chain(own) {
+        for &addr in outside.iter().chain(own) {
             if is_advertisable(addr, self.loopback)
                 && !wanted.contains(&addr)
                 && wanted.len() < usize::from(MAX_CANDIDATES)
@@ -283,12 +283,12 @@ impl Conn {
 
     /// Offers our addresses with the answer to the first packet of a peer that comes through a relay, a round trip
     /// before its handshake is complete.
-    pub(super) fn offer_early(&mut self, own: &[SocketAddr], observed: &[SocketAddr]) {
+    pub(super) fn offer_early(&mut self, own: &[SocketAddr], outside: &[SocketAddr]) {
         if !self.relay_path || self.is_client() {
             return;
         }
         self.seek_direct = true;
-        let wanted = self.candidates(own, observed);
+        let wanted = self.candidates(own, outside);
         // Fails as long as QUIC has not seen what the peer can; then they are offered with the handshake complete.
         if wanted.iter().all(|addr| self.quic.add_nat_traversal_address(*addr).is_ok()) {
             self.offered = wanted;
@@ -300,7 +300,7 @@ impl Conn {
         &mut self,
         now: Instant,
         own: &[SocketAddr],
-        observed: &[SocketAddr],
+        outside: &[SocketAddr],
         changed: bool,
     ) {
         if self.handshaking || self.quic.is_closed() || !self.relay_path {
@@ -312,7 +312,7 @@ impl Conn {
         if !self.seek_direct {
             return;
         }
-        let wanted = self.candidates(own, observed);
+        let wanted = self.candidates(own, outside);
         if wanted == self.offered {
             return;
         }

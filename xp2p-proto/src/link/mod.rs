@@ -60,6 +60,8 @@ use crate::wire::{Frame, Kind, RefuseReason};
 const MAX_QUEUED: usize = 256;
 /// Most addresses of our own that we keep and offer to peers.
 const MAX_OWN_ADDRS: usize = 8;
+/// Most addresses at which servers have seen us that we offer to peers.
+const MAX_OBSERVED_OFFERED: usize = 3;
 
 /// Names one connection of a link; never used again after the connection has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -222,6 +224,10 @@ pub struct Link {
     events: VecDeque<(ConnId, LinkEvent)>,
     own_addrs: Vec<SocketAddr>,
     observed: Vec<SocketAddr>,
+    /// Where a router lets everybody in to us.
+    mapped: Option<SocketAddr>,
+    /// Where those may reach us who are outside of our network, best first: `mapped`, then the newest of `observed`.
+    outside: Vec<SocketAddr>,
     scratch: Vec<u8>,
     hops: Vec<Hop>,
     stats: LinkStats,
@@ -305,6 +311,8 @@ impl Link {
             events: VecDeque::new(),
             own_addrs: Vec::new(),
             observed: Vec::new(),
+            mapped: None,
+            outside: Vec::new(),
             scratch: Vec::new(),
             hops: Vec::new(),
             stats: LinkStats::default(),
@@ -472,7 +480,7 @@ impl Link {
         self.own_addrs = addrs;
         if moved {
             // What servers saw of the old network no longer holds.
-            self.observed.clear();
+            self.forget_observed();
             self.fallback.forget();
         }
         self.refresh_candidates(now, moved);
@@ -489,7 +497,35 @@ impl Link {
         self.observed.retain(|a| *a != addr);
         self.observed.insert(0, addr);
         self.observed.truncate(MAX_OWN_ADDRS / 2);
+        self.renew_outside();
         self.refresh_candidates(now, false);
+    }
+
+    /// Replaces the address at which a router lets everybody in to us (PCP, NAT-PMP, UPnP). It becomes the first candidate for
+    /// direct paths, unless it is no address that a peer could use.
+    pub fn set_mapped_address(&mut self, now: Instant, addr: Option<SocketAddr>) {
+        let addr = addr.map(from_quic).filter(|addr| addr::is_advertisable(*addr, false));
+        if addr != self.mapped {
+            self.mapped = addr;
+            self.renew_outside();
+            self.refresh_candidates(now, false);
+        }
+    }
+
+    /// The address that [`set_mapped_address`](Self::set_mapped_address) has told.
+    pub fn mapped_address(&self) -> Option<SocketAddr> {
+        self.mapped
+    }
+
+    fn forget_observed(&mut self) {
+        self.observed.clear();
+        self.renew_outside();
+    }
+
+    fn renew_outside(&mut self) {
+        self.outside.clear();
+        let observed = self.observed.iter().copied().filter(|addr| Some(*addr) != self.mapped);
+        self.outside.extend(self.mapped.into_iter().chain(observed.take(MAX_OBSERVED_OFFERED)));
     }
 
     /// The host's own addresses that mean something in its own network only.
@@ -505,7 +541,7 @@ impl Link {
     /// The network below us has changed: paths are tried again, new ones looked for.
     pub fn network_changed(&mut self, now: Instant) {
         // What servers saw of the old network no longer holds.
-        self.observed.clear();
+        self.forget_observed();
         self.fallback.forget();
         self.refresh_candidates(now, true);
         self.follow_changes(now);
@@ -622,7 +658,7 @@ impl Link {
     fn refresh_candidates(&mut self, now: Instant, changed: bool) {
         for index in 0..self.conns.len() {
             let Some(conn) = &mut self.conns[index] else { continue };
-            conn.update_candidates(now, &self.own_addrs, &self.observed, changed);
+            conn.update_candidates(now, &self.own_addrs, &self.outside, changed);
             self.pump(now, index);
         }
     }
@@ -635,7 +671,7 @@ impl Link {
             conn.seek_direct = true;
         }
         if let Some(Some(conn)) = self.conns.get_mut(index) {
-            conn.update_candidates(now, &self.own_addrs, &self.observed, false);
+            conn.update_candidates(now, &self.own_addrs, &self.outside, false);
             self.pump(now, index);
         }
     }
@@ -980,7 +1016,7 @@ impl Link {
                 if self.config.offer_early
                     && let Some(Some(conn)) = self.conns.get_mut(id.index as usize)
                 {
-                    conn.offer_early(&self.own_addrs, &self.observed);
+                    conn.offer_early(&self.own_addrs, &self.outside);
                 }
             }
             Err(e) => {
@@ -1034,7 +1070,7 @@ impl Link {
                 break;
             }
         }
-        conn.poll_events(now, &self.own_addrs, &self.observed, &mut self.events);
+        conn.poll_events(now, &self.own_addrs, &self.outside, &mut self.events);
         if let Some(addr) = conn.observed.take() {
             // A server tells where it sees us; the caller of a peer connection has no such authority.
             conn.reported = Some(addr);

@@ -185,3 +185,29 @@ fn a_handshake_does_not_outlive_the_end_and_nobody_new_is_let_in() {
     assert_eq!(pair.ends[1].0.connections(), 0);
     assert_eq!(pair.ends[1].0.stats().refused_connections, 1);
 }
+
+#[test]
+fn a_mapped_address_comes_before_what_servers_see_and_must_be_one_that_a_peer_can_use() {
+    let mut link = Pair::new(11).ends.into_iter().next().unwrap().0;
+    #[expect(clippy::disallowed_methods, reason = "a test needs some first instant")]
+    let now = Instant::now();
+    let addr = |text: &str| text.parse::<SocketAddr>().unwrap();
+    for seen in ["203.0.113.1:1", "203.0.113.1:2", "203.0.113.1:3", "203.0.113.1:4"] {
+        link.add_observed_address(now, addr(seen));
+    }
+    link.set_mapped_address(now, Some(addr("203.0.113.1:9")));
+    let newest = ["203.0.113.1:9", "203.0.113.1:4", "203.0.113.1:3", "203.0.113.1:2"].map(addr);
+    assert_eq!(link.outside, newest);
+    link.set_mapped_address(now, Some(addr("203.0.113.1:4")));
+    assert_eq!(link.outside, ["203.0.113.1:4", "203.0.113.1:3", "203.0.113.1:2", "203.0.113.1:1"].map(addr));
+    for bad in ["127.0.0.1:5", "0.0.0.0:5", "224.0.0.1:5", "169.254.1.1:5", "203.0.113.1:0", "[100::5]:1"] {
+        link.set_mapped_address(now, Some(addr(bad)));
+        assert_eq!(link.mapped_address(), None, "{bad}");
+    }
+    // The mapping belongs to the router: only whoever asks it knows when it is gone.
+    link.set_mapped_address(now, Some(addr("203.0.113.1:9")));
+    link.network_changed(now);
+    assert_eq!(link.outside, [addr("203.0.113.1:9")]);
+    link.set_mapped_address(now, None);
+    assert!(link.outside.is_empty());
+}

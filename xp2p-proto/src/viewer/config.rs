@@ -34,6 +34,9 @@ pub struct ViewerConfig {
     pub path_mtu_discovery: bool,
     /// Whether cameras are also looked for in the viewer's own network, and connected to there without a server. Default true.
     pub lan: bool,
+    /// Whether the driver asks a router in front of the viewer to let cameras in (PCP, NAT-PMP, UPnP), so that they reach each
+    /// other directly through NATs that let nobody guess the way. Default true.
+    pub port_mapping: bool,
 }
 
 impl ViewerConfig {
@@ -50,6 +53,7 @@ impl ViewerConfig {
             limits: Limits::default(),
             path_mtu_discovery: true,
             lan: true,
+            port_mapping: true,
         }
     }
 }

@@ -89,6 +89,17 @@ impl Viewer {
         true
     }
 
+    /// Replaces the address at which a router lets everybody in to us, which peers then try first. `None`: there is none. Whoever
+    /// drives the machine asks the router (PCP, NAT-PMP, UPnP).
+    pub fn set_mapped_address(&mut self, now: Instant, addr: Option<SocketAddr>) {
+        self.link.set_mapped_address(now, addr);
+    }
+
+    /// The address that [`set_mapped_address`](Self::set_mapped_address) has told.
+    pub fn mapped_address(&self) -> Option<SocketAddr> {
+        self.link.mapped_address()
+    }
+
     /// Tells the addresses of the servers of a service, once their names are resolved, or again later. `tcp`: see
     /// [`ServiceConfig::tcp`].
     pub fn set_servers(&mut self, now: Instant, id: ServiceId, servers: &[SocketAddr], tcp: &[TcpRelay]) {
