@@ -3,6 +3,8 @@
 //! Takes root and the commands that `./test` installs. `--nocapture` shows the tables of what was measured.
 #![cfg(target_os = "linux")]
 
+#[path = "networks/guessing.rs"]
+mod guessing;
 #[path = "networks/kinds.rs"]
 mod kinds;
 #[path = "networks/mapping.rs"]

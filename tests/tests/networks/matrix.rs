@@ -168,6 +168,13 @@ fn summary(results: &[(Nat, Nat, Watched)]) {
         text.push('\n');
     }
     println!("{text}");
+    let guessable: Vec<&Watched> = results
+        .iter()
+        .filter(|(v, c, _)| v.expected(*c) == Expected::RelayOrGuess)
+        .map(|(_, _, w)| w)
+        .collect();
+    let guessed = guessable.iter().filter(|w| w.path.as_deref() == Some("direct")).count();
+    println!("{guessed} of {} pairs go directly because a port was guessed", guessable.len());
     let mut figures: BTreeMap<&str, Vec<u128>> = BTreeMap::new();
     for (viewer, _, watched) in results.iter().filter(|(v, c, _)| ![*v, *c].contains(&Nat::Lossy)) {
         let keyframe = if *viewer == Nat::UdpBlocked { "first keyframe over TCP" } else { "first keyframe" };

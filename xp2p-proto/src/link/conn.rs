@@ -9,12 +9,13 @@ use bytes::Bytes;
 use noq_proto::crypto::rustls::HandshakeData;
 use noq_proto::n0_nat_traversal::Event as NatEvent;
 use noq_proto::{
-    Connection, ConnectionError, Event, FourTuple, NetworkChangeHint, PathEvent, PathId, Side, StreamEvent,
-    TransportErrorCode, VarInt,
+    Connection, ConnectionError, Event, FourTuple, NetworkChangeHint, PathEvent, PathId, PathStatus, Side,
+    StreamEvent, TransportErrorCode, VarInt,
 };
 use rustls::pki_types::CertificateDer;
 
-use super::addr::{from_quic, is_advertisable, virtual_index};
+use super::addr::{from_quic, is_advertisable, to_quic, virtual_index};
+use super::guess::Guess;
 use super::paths::{Outcome, PathKind, Paths};
 use super::{ConnId, LinkEvent, LostReason, MAX_CANDIDATES};
 use crate::keys::PublicKey;
@@ -62,6 +63,7 @@ pub(super) struct Conn {
     offered: Vec<SocketAddr>,
     next_round: Option<Instant>,
     rounds: usize,
+    pub(super) guess: Guess,
 }
 
 /// The relay path outlives any change of our own addresses; direct ones do not.
@@ -99,6 +101,7 @@ impl Conn {
             offered: Vec::new(),
             next_round: None,
             rounds: 0,
+            guess: Guess::default(),
         }
     }
 
@@ -164,6 +167,7 @@ impl Conn {
             self.emit(out, news);
         }
         if punch && self.seek_direct {
+            self.guess.forget();
             self.rounds = 0;
             self.punch(now);
         }
@@ -188,6 +192,7 @@ impl Conn {
             self.tell_kind(out);
         }
         if outcome.lost_direct {
+            self.guess.forget();
             self.emit(out, LinkEvent::DirectLost);
         }
     }
@@ -243,6 +248,7 @@ impl Conn {
                 self.report(outcome, out);
                 if self.paths.has_direct() {
                     self.next_round = None;
+                    self.guess.stop();
                 }
             }
             PathEvent::Abandoned { id, .. } => {
@@ -306,6 +312,9 @@ impl Conn {
         if self.handshaking || self.quic.is_closed() || !self.relay_path {
             return;
         }
+        if changed {
+            self.guess.forget();
+        }
         if changed && self.is_client() {
             self.quic.handle_network_change(Some(&RelayRecovers), now);
         }
@@ -346,6 +355,18 @@ impl Conn {
         }
     }
 
+    /// Whether all still goes through the server, although the peer may know where we are.
+    pub(super) fn is_looking_for_a_path(&self) -> bool {
+        self.relay_path && self.seek_direct && !self.over_tcp && !self.handshaking && !self.paths.has_direct()
+    }
+
+    /// Tries a path to where the peer seems to be. Only whoever has opened the connection can.
+    pub(super) fn try_path(&mut self, now: Instant, addr: SocketAddr) -> bool {
+        let path = FourTuple::from_remote(to_quic(addr));
+        // What else can fail is a lack of numbers for more paths, and then there are others.
+        self.is_client() && self.quic.open_path_ensure(path, PathStatus::Backup, now).is_ok()
+    }
+
     /// Closes the path through the server, if there is another one.
     pub(super) fn drop_relay(&mut self, now: Instant) {
         if self.relay_path && self.paths.has_direct() && !self.quic.is_closed() {
@@ -360,6 +381,9 @@ impl Conn {
             let outcome = self.paths.check(now, &mut self.quic);
             self.report(outcome, out);
             self.after_loss(now, outcome);
+            if self.over_tcp || self.paths.has_direct() {
+                self.guess.stop();
+            }
             if self.next_round.is_some_and(|at| at <= now) {
                 if self.paths.has_direct() {
                     self.next_round = None;
@@ -374,7 +398,7 @@ impl Conn {
         let ours = if self.quic.is_closed() || self.handshaking {
             None
         } else {
-            [self.paths.next_check(), self.next_round].into_iter().flatten().min()
+            [self.paths.next_check(), self.next_round, self.guess.next()].into_iter().flatten().min()
         };
         [self.quic.poll_timeout(), ours].into_iter().flatten().min()
     }

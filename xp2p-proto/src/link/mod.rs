@@ -11,6 +11,7 @@
 //! * `relay`: relay flows.
 //! * `paths`: the choice between direct paths and the relay.
 //! * `conn`: one connection, its candidates and hole-punching rounds.
+//! * `guess`: ports that a peer's NAT may have chosen.
 //! * `tunnel`, `fallback`: the same datagrams over TCP, where UDP does not get through.
 
 pub(crate) mod addr;
@@ -19,6 +20,7 @@ mod congestion;
 mod conn;
 mod entropy;
 mod fallback;
+mod guess;
 mod headers;
 mod paths;
 mod relay;
@@ -49,6 +51,7 @@ pub use noq_proto::{Dir, StreamId};
 use self::addr::{from_quic, is_probable, is_virtual, to_quic, tunnel_of, virtual_index};
 use self::conn::Conn;
 use self::fallback::{Change, Fallback, Over};
+use self::guess::Allowance;
 use self::headers::insert_headers;
 use self::relay::{Hop, RelayTable};
 use self::tls::Tls;
@@ -228,6 +231,7 @@ pub struct Link {
     mapped: Option<SocketAddr>,
     /// Where those may reach us who are outside of our network, best first: `mapped`, then the newest of `observed`.
     outside: Vec<SocketAddr>,
+    guesses: Allowance,
     scratch: Vec<u8>,
     hops: Vec<Hop>,
     stats: LinkStats,
@@ -313,6 +317,7 @@ impl Link {
             observed: Vec::new(),
             mapped: None,
             outside: Vec::new(),
+            guesses: Allowance::default(),
             scratch: Vec::new(),
             hops: Vec::new(),
             stats: LinkStats::default(),
@@ -889,12 +894,49 @@ impl Link {
                     self.ping_server(now, server);
                 }
             }
-            // Its way here was all that it was for.
-            Ok(Frame::Knock) => {}
+            Ok(Frame::Knock) => {
+                if over == Over::Udp {
+                    self.knocked(now, server);
+                }
+            }
             Ok(Frame::Open { .. } | Frame::CookieEcho { .. }) | Err(_) => self.stats.bad_frames += 1,
         }
         if genuine && over == Over::Udp {
             self.heard_udp(server);
+        }
+    }
+
+    /// Somebody has sent a knock. Its way here is mostly all that it was for; but if a peer's ports are being guessed, it may have
+    /// come through both NATs, and then a path can.
+    fn knocked(&mut self, now: Instant, from: SocketAddr) {
+        for index in 0..self.conns.len() {
+            let Some(conn) = &mut self.conns[index] else { continue };
+            if !conn.guess.heard(now, from) {
+                continue;
+            }
+            if conn.try_path(now, from) {
+                self.pump(now, index);
+            } else {
+                // Only the other end can open paths, and does not know of this one yet.
+                self.knock(from);
+            }
+        }
+    }
+
+    /// Whether the NAT in front of us keeps the port of our socket, as far as servers have seen.
+    fn keeps_port(&self) -> bool {
+        self.observed.iter().any(|seen| self.own_addrs.iter().any(|own| own.port() == seen.port()))
+    }
+
+    /// Something of connection `id` goes straight to `remote`.
+    fn goes_to(&mut self, now: Instant, id: ConnId, remote: SocketAddr) {
+        if self.conn(id).is_none_or(|conn| !conn.is_looking_for_a_path()) {
+            return;
+        }
+        let keeps_port = self.keeps_port();
+        if let Some(conn) = self.conn_mut(id) {
+            conn.guess.probed(now, remote, keeps_port);
+            self.set_timer(id.index as usize);
         }
     }
 
@@ -1133,7 +1175,9 @@ impl Link {
             if let Some(Some(conn)) = self.conns.get_mut(index) {
                 conn.timer = None;
                 conn.handle_timeout(now, &mut self.events);
+                let knocks = conn.guess.due(now, &mut self.guesses);
                 self.pump(now, index);
+                knocks.into_iter().for_each(|addr| self.knock(addr));
             }
         }
     }
@@ -1228,6 +1272,7 @@ impl Link {
                 self.stats.forbidden_destinations += 1;
                 return None;
             }
+            self.goes_to(now, id, remote);
             return Some(Transmit {
                 local: transmit.src_ip.map(|ip| SocketAddr::new(ip.to_canonical(), 0)),
                 remote,
