@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use xp2p_tests::netns::gateway::{self, Gateway, Speaks, open_ports};
-use xp2p_tests::netns::home::{Camera, Home, interrupt};
+use xp2p_tests::netns::home::{Camera, Home, START, interrupt, start};
 use xp2p_tests::netns::internet::{Internet, Site};
 use xp2p_tests::netns::nat::Nat;
 use xp2p_tests::netns::player::Player;
 use xp2p_tests::netns::{alone, available};
+use xp2p_tests::processes::{TempDir, run};
 
 /// For the first picture and a direct path. A good machine needs a tenth of a second.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -133,6 +134,43 @@ fn a_router_in_front_of_the_viewer_helps_as_well() {
         assert_eq!((without.as_deref(), with.as_deref()), (Some("relay"), Some("direct")), "{speaks:?}");
         assert!(is_closed_again(&viewer_site), "{speaks:?}: a port is still open");
     }
+}
+
+#[test]
+fn a_server_behind_a_router_is_reached_if_it_may_ask() {
+    let _alone = alone();
+    if !available() || !gateway::available() {
+        return;
+    }
+    let internet = Internet::new();
+    let dir = TempDir::new("mapping-server");
+    let site = internet.routable_site("server", Nat::PortRestricted);
+    let _daemon = Gateway::start(&site, Speaks::Pcp, dir.path());
+    let host = site.public.to_string();
+    let args = ["server", "--listen", "0.0.0.0:20002", "--public-host", &host, "--open", "--json"];
+    let mut silent = start(&site.client, "server that may not", dir.path(), &args);
+    silent.event("listening", START);
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(open_ports(&site.routers[0]).is_empty(), "nobody has allowed it");
+    silent.stop();
+    silent.wait(Duration::from_secs(5));
+
+    let mut server = start(&site.client, "server", dir.path(), &[&args[..], &["--port-mapping"]].concat());
+    let listening = server.event("listening", START);
+    let mut mapped = [0; 2].map(|_| server.event("port-mapping", ASKING)["transport"].to_string());
+    mapped.sort_unstable();
+    assert_eq!(mapped, ["\"tcp\"", "\"udp\""]);
+    assert_eq!(open_ports(&site.routers[0]), [20_002, 20_002], "for UDP and for TCP");
+    let camera_site = internet.site("camera", Nat::Open);
+    assert_eq!(run(dir.path(), &["keygen", "-o", "camera.key"], None).0, Some(0));
+    let spec = listening["server"].as_str().expect("a server");
+    let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/clip.flv");
+    let args = ["camera", "--key", "camera.key", "--server", spec, "--input", clip];
+    let mut camera = start(&camera_site.client, "camera", dir.path(), &args);
+    camera.error_line(START, "registered at");
+    interrupt(&server);
+    server.wait(Duration::from_secs(10));
+    assert!(is_closed_again(&site), "a port is still open");
 }
 
 /// A router that answers each PCP question with what `answer` makes of it, many times over. Counts the questions.
