@@ -129,6 +129,23 @@ fn tags_wait_for_their_configuration() {
     assert_eq!(times(&mut receiver, true).len(), 5);
 }
 
+/// Found by fuzzing, whose model had it that there are none.
+#[test]
+fn a_script_tag_without_a_body_passes_as_any_other() {
+    let mut receiver = receiver(2000);
+    assert!(open(&mut receiver, V, 0));
+    let script = Tag { kind: TagKind::Script, timestamp: 40, body: Bytes::new() };
+    let tags = [tag(TagKind::Video, 0, true), script, tag(TagKind::Video, 80, false)];
+    receiver.data(V, 0, bytes(&tags)).unwrap();
+    assert!(matches!(receiver.poll(true), Some(LiveItem::Config(_))));
+    let mut out = Vec::new();
+    while let Some(LiveItem::Tag(tag)) = receiver.poll(true) {
+        out.push((tag.kind, tag.timestamp));
+    }
+    out.sort_by_key(|(_, at)| *at);
+    assert_eq!(out, tags.map(|t| (t.kind, t.timestamp)));
+}
+
 #[test]
 fn before_the_answer_only_so_much_is_read() {
     let mut receiver = Receiver::new(Duration::from_secs(2), Limits::default());
