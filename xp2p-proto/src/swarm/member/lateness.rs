@@ -128,10 +128,12 @@ impl<P: Payload> Member<P> {
         }
     }
 
-    /// A neighbour that sent a wrong piece: never again.
+    /// One that sent a wrong piece: never again. It may be gone since, because a piece can be there before its digest.
     pub(super) fn ban(&mut self, peer: PeerId) {
         self.gathering.ban(peer);
-        self.send(peer, Message::Bye);
-        self.drop_neighbour(peer, true);
+        if self.neighbours.get(peer).is_some() {
+            self.send(peer, Message::Bye);
+            self.drop_neighbour(peer, true);
+        }
     }
 }

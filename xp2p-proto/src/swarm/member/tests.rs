@@ -226,6 +226,23 @@ fn a_wrong_piece_is_neither_played_nor_passed_on_and_its_sender_is_banned() {
     assert!(bench.actions().contains(&Action::Disconnect { peer: A }));
 }
 
+/// Found by fuzzing: it was told goodbye although it had gone before its digest came.
+#[test]
+fn one_that_sent_a_wrong_piece_and_left_is_banned_without_a_word() {
+    let mut bench = Bench::watching();
+    bench.piece(A, 40, Fake { genuine: false });
+    bench.member.peer_lost(bench.now, A);
+    bench.actions();
+    bench.announce(40..60);
+    let actions = bench.actions();
+    assert!(actions.iter().any(|a| matches!(a, Action::Tracker(ToTracker::Bad { peer, .. }) if *peer == A)));
+    let to_a =
+        |a: &Action<Fake>| matches!(a, Action::Send { to, .. } | Action::Disconnect { peer: to } if *to == A);
+    assert!(!actions.iter().any(to_a), "{actions:?}");
+    bench.member.peer_connected(bench.now, A, NatClass::Cone, Duration::from_millis(20));
+    assert_eq!(bench.actions(), [Action::Disconnect { peer: A }], "it may not come back");
+}
+
 /// Found by fuzzing: requests to a member that had left stayed open until their time was over, and were then cancelled there.
 #[test]
 fn what_one_who_left_was_asked_for_is_asked_of_another_at_once() {
