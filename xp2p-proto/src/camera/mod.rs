@@ -82,7 +82,9 @@ impl Camera {
         let mut link = LinkConfig::new(config.secret.clone(), config.entropy.clone());
         link.accept = vec![VIEWER_ALPN];
         link.max_connections = config.max_connections;
-        link.max_relay_flows = config.max_connections;
+        // Those whose connections are on their way out have theirs still.
+        link.max_relay_flows = config.max_connections.saturating_mul(2);
+        link.strangers_give_way = true;
         link.path_mtu_discovery = config.path_mtu_discovery;
         let link = Link::new(link).map_err(CameraError::Link)?;
         let mut rng = config.entropy.rng("camera");
@@ -392,6 +394,9 @@ impl Camera {
                         events: &mut self.events,
                     };
                     session.handle(&mut context, event);
+                    if session.is_allowed() {
+                        self.link.vouch(conn);
+                    }
                 }
             }
         }

@@ -396,6 +396,11 @@ impl Session {
         }
     }
 
+    /// Whether it has ever been allowed anything.
+    pub(super) fn is_allowed(&self) -> bool {
+        self.allowed
+    }
+
     /// Something was answered, without a claim on anything.
     pub(super) fn answered(&mut self) {
         self.allowed = true;

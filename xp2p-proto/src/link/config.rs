@@ -29,6 +29,9 @@ pub struct LinkConfig {
     pub accept: Vec<&'static [u8]>,
     /// Most connections at one time; further ones are refused. Default 256.
     pub max_connections: usize,
+    /// Whether, when there are as many, the oldest incoming one that nobody has [vouched for](super::Link::vouch) gives way to a
+    /// new one, so that strangers cannot take all places. Default false.
+    pub strangers_give_way: bool,
     /// Incoming handshakes in progress from which on clients must first prove their address with a Retry. Default 16.
     pub retry_from: usize,
     /// Most relay flows at one time (peers behind a server). Default 256.
@@ -67,6 +70,9 @@ pub struct LinkConfig {
     /// RTT assumed on each path before the first measurement. Three of it pass before what is lost at the beginning is sent
     /// again. RFC 9002 says 333 ms. Default 150 ms.
     pub initial_rtt: Duration,
+    /// Whether direct paths to peers are looked for. Off, nobody can make us probe addresses (a server has nothing to look for).
+    /// Default true.
+    pub direct_paths: bool,
 }
 
 /// Most bytes in flight on one stream. QUIC keeps at most 1,024 separate spans of a stream and ends the connection beyond that:
@@ -82,6 +88,7 @@ impl LinkConfig {
             entropy,
             accept: Vec::new(),
             max_connections: 256,
+            strangers_give_way: false,
             retry_from: 16,
             max_relay_flows: 256,
             initial_window: 64 * 1024,
@@ -98,6 +105,7 @@ impl LinkConfig {
             bursts: false,
             max_paths: 8,
             initial_rtt: INITIAL_RTT,
+            direct_paths: true,
         }
     }
 
@@ -127,8 +135,10 @@ impl LinkConfig {
             .receive_observed_address_reports(!self.report_addresses)
             .max_concurrent_multipath_paths(self.max_paths)
             .default_path_max_idle_timeout(Some(idle_timeout / 2))
-            .default_path_keep_alive_interval(Some(keep_alive))
-            .max_remote_nat_traversal_addresses(MAX_CANDIDATES);
+            .default_path_keep_alive_interval(Some(keep_alive));
+        if self.direct_paths {
+            transport.max_remote_nat_traversal_addresses(MAX_CANDIDATES);
+        }
         transport
     }
 }

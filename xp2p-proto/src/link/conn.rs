@@ -31,6 +31,13 @@ const BATCH: (usize, usize) = (10, 32);
 const DATAGRAM: u128 = 1200;
 /// What the path carries in so long goes out together.
 const BATCH_TIME: Duration = Duration::from_millis(1);
+/// A connection that has ended is forgotten after this long at the latest. QUIC wants to wait for three times what an answer may
+/// take (RFC 9000 section 10.2), which a slow path, or a peer by what it says of itself, can make minutes.
+const MAX_CLOSING: Duration = Duration::from_secs(10);
+/// Most packets at once to addresses that are on no path, and how many more every second: probes of what the peer names as its
+/// addresses. A round is at most 9 to each of 8, and the rounds that we begin by ourselves stay below this.
+const MAX_PROBES: u32 = 150;
+const PROBES_PER_SECOND: u32 = 5;
 /// Longest text of a peer's close reason that is kept.
 const MAX_REASON: usize = 200;
 
@@ -47,12 +54,16 @@ pub(super) struct Conn {
     pub(super) closed: bool,
     /// Whether our addresses may be told to the peer.
     pub(super) seek_direct: bool,
+    /// Whether it keeps its place when others want one.
+    pub(super) vouched: bool,
     pub(super) dirty: bool,
     /// Has had a packet since it was last asked for news.
     pub(super) touched: bool,
     /// When the last datagram came for it.
     pub(super) last_datagram: Instant,
     pub(super) timer: Option<Instant>,
+    /// When it is forgotten, once it has ended.
+    forget_at: Option<Instant>,
     pub(super) observed: Option<SocketAddr>,
     pub(super) reported: Option<SocketAddr>,
     /// The kind of path that was reported last.
@@ -60,6 +71,10 @@ pub(super) struct Conn {
     pub(super) relay_path: bool,
     /// Whether what goes through the server goes there over TCP.
     pub(super) over_tcp: bool,
+    /// Where the last packet went that was on a path.
+    on_path: Option<SocketAddr>,
+    /// Packets that may go elsewhere, and when that was counted.
+    probes: (u32, Instant),
     offered: Vec<SocketAddr>,
     next_round: Option<Instant>,
     rounds: usize,
@@ -89,15 +104,19 @@ impl Conn {
             heard: false,
             closed: false,
             seek_direct: false,
+            vouched: false,
             dirty: false,
             touched: false,
             last_datagram: now,
             timer: None,
+            forget_at: None,
             observed: None,
             reported: None,
             told: None,
             relay_path,
             over_tcp: false,
+            on_path: None,
+            probes: (MAX_PROBES, now),
             offered: Vec::new(),
             next_round: None,
             rounds: 0,
@@ -105,7 +124,36 @@ impl Conn {
         }
     }
 
-    fn is_client(&self) -> bool {
+    /// Whether a packet may go to a real address. To those that the peer merely names only if it may know ours, which it learns by
+    /// what comes, and not too many: they may be anybody's.
+    pub(super) fn may_send_to(&mut self, now: Instant, destination: SocketAddr) -> bool {
+        if self.on_path == Some(destination) {
+            return true;
+        }
+        let quic = &self.quic;
+        if quic
+            .paths()
+            .into_iter()
+            .any(|p| quic.network_path(p).is_ok_and(|path| path.remote() == destination))
+        {
+            self.on_path = Some(destination);
+            return true;
+        }
+        if !self.is_client() && !self.seek_direct {
+            return false;
+        }
+        let (left, since) = &mut self.probes;
+        let passed = now.saturating_duration_since(*since).as_millis() * u128::from(PROBES_PER_SECOND) / 1000;
+        if passed > 0 {
+            *left = u32::try_from(passed).unwrap_or(u32::MAX).saturating_add(*left).min(MAX_PROBES);
+            *since = now;
+        }
+        let may = *left > 0;
+        *left = left.saturating_sub(1);
+        may
+    }
+
+    pub(super) fn is_client(&self) -> bool {
         self.quic.side() == Side::Client
     }
 
@@ -394,13 +442,18 @@ impl Conn {
         }
     }
 
+    /// Whether it has ended long enough ago to be forgotten, whatever QUIC still waits for.
+    pub(super) fn is_forgotten(&mut self, now: Instant) -> bool {
+        self.quic.is_closed() && *self.forget_at.get_or_insert(now + MAX_CLOSING) <= now
+    }
+
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let ours = if self.quic.is_closed() || self.handshaking {
             None
         } else {
             [self.paths.next_check(), self.next_round, self.guess.next()].into_iter().flatten().min()
         };
-        [self.quic.poll_timeout(), ours].into_iter().flatten().min()
+        [self.quic.poll_timeout(), ours, self.forget_at].into_iter().flatten().min()
     }
 
     /// The key that the peer has proven, and the protocol.
@@ -446,12 +499,12 @@ fn lost_reason(error: ConnectionError) -> LostReason {
     }
 }
 
-/// A peer's words, short and without anything that could confuse a terminal.
+/// A peer's words, short and without anything that could confuse a terminal or a reader.
 pub(super) fn printable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes)
         .chars()
         .take(MAX_REASON)
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .map(|c| if crate::wire::printable(c) { c } else { '\u{fffd}' })
         .collect()
 }
 

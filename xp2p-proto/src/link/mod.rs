@@ -37,8 +37,9 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use noq_proto::{
-    ClientConfig, Connection, ConnectionHandle, DatagramEvent, Endpoint, EndpointConfig, FourTuple, Incoming,
-    NoneTokenStore, PathId, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt,
+    ClientConfig, Connection, ConnectionHandle, DatagramEvent, Endpoint, EndpointConfig, EndpointEvent,
+    FourTuple, Incoming, NoneTokenStore, PathId, ServerConfig, TransportConfig, ValidationTokenConfig,
+    VarInt,
 };
 use thiserror::Error;
 
@@ -103,6 +104,9 @@ pub enum LostReason {
     /// The peer refused the connection, usually because it is overloaded.
     #[error("the peer refused the connection")]
     Refused,
+    /// We closed it, because others wanted its place and it had shown nothing that gave it a right to one.
+    #[error("its place was needed for others, and it had been allowed nothing yet")]
+    Displaced,
     /// The peer could not read what we encrypted: it ended the handshake with a TLS alert that is not about keys.
     #[error("the peer cannot decrypt what we send: {0}")]
     Encryption(String),
@@ -165,6 +169,8 @@ pub struct LinkStats {
     pub queue_drops: u64,
     /// Connections refused because of a limit.
     pub refused_connections: u64,
+    /// Connections of strangers that were closed because others wanted their places.
+    pub displaced_strangers: u64,
     /// Clients asked to prove their address first.
     pub retries: u64,
     /// Datagrams that came over UDP from an address that only we give out.
@@ -681,6 +687,13 @@ impl Link {
         }
     }
 
+    /// Connection `id` keeps its place when others want one: it has shown that it may do something.
+    pub fn vouch(&mut self, id: ConnId) {
+        if let Some(conn) = self.conn_mut(id) {
+            conn.vouched = true;
+        }
+    }
+
     /// Gives up the way through the server, so that nothing can go that way any more and nobody has to keep it open. Does
     /// nothing without a direct path. Once is enough for both ends, but the other one must have a direct path, too.
     pub fn drop_relay(&mut self, now: Instant, id: ConnId) {
@@ -1035,7 +1048,7 @@ impl Link {
 
     fn handle_incoming(&mut self, now: Instant, path: FourTuple, incoming: Incoming) {
         self.scratch.clear();
-        if self.refusing || self.open >= self.config.max_connections {
+        if self.refusing || (self.open >= self.config.max_connections && !self.make_room(now)) {
             self.stats.refused_connections += 1;
             let transmit = self.endpoint.refuse(incoming, &mut self.scratch);
             self.send_stateless(path, transmit.size);
@@ -1067,6 +1080,24 @@ impl Link {
                 }
             }
         }
+    }
+
+    /// Makes room for an incoming connection although there are as many as there may be: the oldest stranger goes. `false`: there is
+    /// none, or too many are on their way out already.
+    fn make_room(&mut self, now: Instant) -> bool {
+        if !self.config.strangers_give_way || self.open >= self.config.max_connections.saturating_mul(2) {
+            return false;
+        }
+        let live = || self.conns.iter().flatten().filter(|c| !c.closed);
+        if live().count() < self.config.max_connections {
+            return true;
+        }
+        let stranger = live().filter(|c| !c.vouched && !c.is_client()).map(|c| c.id);
+        let Some(id) = stranger.min_by_key(|id| id.generation) else { return false };
+        self.close(now, id, 0, "its place is needed");
+        self.events.push_back((id, LinkEvent::Lost(LostReason::Displaced)));
+        self.stats.displaced_strangers += 1;
+        true
     }
 
     /// Queues the answer in the scratch buffer, which belongs to no connection, back along the way it was asked.
@@ -1119,6 +1150,10 @@ impl Link {
         }
         if was_handshaking && !conn.handshaking {
             self.handshaking -= 1;
+        }
+        if !drained && conn.is_forgotten(now) {
+            self.endpoint.handle_event(ConnectionHandle(index), EndpointEvent::drained());
+            drained = true;
         }
         if drained {
             if conn.handshaking {
@@ -1268,6 +1303,12 @@ impl Link {
             let remote = from_quic(transmit.destination);
             if tunnel_of(remote).is_none() && !is_probable(remote, loopback)
                 || tunnel_of(remote).is_some() && !self.tunnels.contains_key(&remote)
+            {
+                self.stats.forbidden_destinations += 1;
+                return None;
+            }
+            if self.config.direct_paths
+                && self.conn_mut(id).is_some_and(|c| !c.may_send_to(now, transmit.destination))
             {
                 self.stats.forbidden_destinations += 1;
                 return None;

@@ -9,6 +9,8 @@ const ALPN: &[u8] = b"test/1";
 
 struct Pair {
     now: Instant,
+    /// One way.
+    delay: Duration,
     ends: [(Link, SocketAddr); 2],
     flying: VecDeque<(Instant, usize, Vec<u8>)>,
     events: [Vec<LinkEvent>; 2],
@@ -17,15 +19,22 @@ struct Pair {
 
 impl Pair {
     fn new(seed: u64) -> Self {
+        Self::with(seed, |_| ())
+    }
+
+    /// The same with a change of both configurations.
+    fn with(seed: u64, change: impl Fn(&mut LinkConfig)) -> Self {
         let link = |n: u8, accept: Vec<&'static [u8]>| {
             let entropy = Entropy::seeded(seed * 2 + u64::from(n));
             let mut config = LinkConfig::new(SecretKey::from_bytes([n; 32]), entropy);
             config.accept = accept;
+            change(&mut config);
             Link::new(config).unwrap()
         };
         Self {
             #[expect(clippy::disallowed_methods, reason = "a test needs some first instant")]
             now: Instant::now(),
+            delay: Duration::from_millis(10),
             ends: [
                 (link(1, Vec::new()), "10.0.0.1:1000".parse().unwrap()),
                 (link(2, vec![ALPN]), "10.0.0.2:2000".parse().unwrap()),
@@ -43,7 +52,7 @@ impl Pair {
                 self.hash.update(&buf);
                 let to = self.ends.iter().position(|(_, addr)| *addr == t.remote).unwrap();
                 for datagram in buf[..t.size].chunks(t.segment_size.unwrap_or(t.size)) {
-                    self.flying.push_back((self.now + Duration::from_millis(10), to, datagram.to_vec()));
+                    self.flying.push_back((self.now + self.delay, to, datagram.to_vec()));
                 }
                 buf.clear();
             }
@@ -210,4 +219,59 @@ fn a_mapped_address_comes_before_what_servers_see_and_must_be_one_that_a_peer_ca
     assert_eq!(link.outside, [addr("203.0.113.1:9")]);
     link.set_mapped_address(now, None);
     assert!(link.outside.is_empty());
+}
+
+/// Found by fuzzing: a camera was not closed half a minute after it was told to be, because an answer had once taken 5 s.
+#[test]
+fn a_connection_over_a_slow_path_is_forgotten_in_time() {
+    let mut pair = Pair::new(5);
+    pair.delay = Duration::from_secs(4);
+    let (now, to) = (pair.now, pair.ends[1].1);
+    pair.ends[0].0.connect_server(now, Some(key(2)), to, ALPN).unwrap();
+    pair.run(Duration::from_secs(20));
+    assert!(
+        pair.events.iter().all(|e| matches!(e[..], [LinkEvent::Connected { .. }, ..])),
+        "{:?}",
+        pair.events
+    );
+    let now = pair.now;
+    pair.ends[1].0.shutdown(now, 1, "it ends");
+    pair.run(Duration::from_secs(5));
+    assert_eq!(pair.ends[1].0.connections(), 1, "the peer may not have heard of it yet");
+    pair.run(Duration::from_secs(6));
+    assert_eq!(pair.ends[1].0.connections(), 0);
+    let lost = LostReason::Closed { code: 1, reason: "it ends".to_owned() };
+    assert_eq!(pair.events[0].last(), Some(&LinkEvent::Lost(lost)));
+    pair.run(Duration::from_secs(5));
+    assert_eq!(pair.ends[0].0.connections(), 0);
+}
+
+#[test]
+fn the_oldest_stranger_gives_way_when_all_places_are_taken() {
+    let mut pair = Pair::with(6, |config| (config.max_connections, config.strangers_give_way) = (6, true));
+    let connect = |pair: &mut Pair| {
+        let (now, to) = (pair.now, pair.ends[1].1);
+        // The other end has to have room for those that are on their way out.
+        pair.ends[0].0.config.max_connections = 100;
+        pair.ends[0].0.connect_server(now, Some(key(2)), to, ALPN).unwrap();
+        pair.run(Duration::from_millis(200));
+    };
+    let ids = |pair: &Pair| {
+        let live = pair.ends[1].0.conns.iter().flatten().filter(|c| !c.closed);
+        live.map(|c| c.id).collect::<BTreeSet<ConnId>>()
+    };
+    (0..6).for_each(|_| connect(&mut pair));
+    let first: Vec<ConnId> = ids(&pair).into_iter().collect();
+    let oldest = *first.iter().min_by_key(|id| id.generation).unwrap();
+    pair.ends[1].0.vouch(oldest);
+    (0..3).for_each(|_| connect(&mut pair));
+    let now = ids(&pair);
+    assert!(now.len() == 6 && now.contains(&oldest), "{now:?} of {first:?}");
+    let displaced = |e: &&LinkEvent| matches!(e, LinkEvent::Lost(LostReason::Displaced));
+    assert_eq!(pair.events[1].iter().filter(displaced).count(), 3);
+    assert_eq!(pair.ends[1].0.stats().displaced_strangers, 3);
+    // Nobody gives way to anybody once all have shown a right to be there.
+    now.iter().for_each(|id| pair.ends[1].0.vouch(*id));
+    connect(&mut pair);
+    assert_eq!((ids(&pair), pair.ends[1].0.stats().refused_connections), (now, 1));
 }

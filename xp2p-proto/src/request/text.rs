@@ -1,15 +1,8 @@
-//! Which characters may go to a person's terminal, and percent-encoding.
+//! Texts of requests as a person may see them, and percent-encoding.
 
 use std::fmt::Write as _;
 
-/// Whether `c` can be shown: no control character (terminal escapes begin with one), and none of those that hide or
-/// reorder the text around them.
-pub fn printable(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c,
-            '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
+pub use crate::wire::printable;
 
 /// `text` with all that is not printable written as `\u{..}`, cut to `max` characters.
 pub(super) fn shown(text: &str, max: usize) -> String {

@@ -70,6 +70,7 @@ impl Server {
         link.max_connections = config.max_cameras.saturating_add(config.max_peers).saturating_mul(2).max(64);
         link.max_relay_flows = 0;
         link.report_addresses = true;
+        link.direct_paths = false;
         link.path_mtu_discovery = config.path_mtu_discovery;
         link.idle_timeout = Duration::from_secs(10);
         link.max_uni_streams = 1;

@@ -22,6 +22,7 @@
 mod address;
 mod frame;
 mod framing;
+mod text;
 
 pub(crate) use self::address::{address, put_address};
 pub use self::frame::{
@@ -29,3 +30,4 @@ pub use self::frame::{
     forward_header, open_header,
 };
 pub use self::framing::{Deframer, FramingError, MAX_FRAMED, frame_length};
+pub use self::text::printable;
