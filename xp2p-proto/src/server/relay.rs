@@ -17,6 +17,11 @@ use crate::wire::{Cookie, FlowId, OPEN_HEADER_LEN, RefuseReason};
 
 /// A flow without traffic ends after this long.
 pub const IDLE: Duration = Duration::from_secs(60);
+/// A flow whose viewer has not proven that it receives what is sent to it ends after this long: whoever means it does so within
+/// a round trip.
+const UNPROVEN: Duration = Duration::from_secs(10);
+/// This part of what a camera may get is for packets of such flows, all together: a flood of them takes nothing from those who watch.
+const STRANGERS: u64 = 4;
 /// Bytes that an address gets per byte it sent until it has proven that it receives them (RFC 9000 section 8).
 const AMPLIFICATION: u64 = 3;
 /// A first packet shorter than this is not passed on. New connections begin with at least 1,200 bytes (RFC 9000 section
@@ -36,7 +41,7 @@ const MIN_BURST: u64 = 64 * 1024;
 pub struct RelayConfig {
     /// Most flows. Default 20,000.
     pub max_flows: usize,
-    /// Most flows to one camera: its viewers keep theirs as a way back. Default 512.
+    /// Most flows to one camera: its viewers keep theirs as a way back. At most half of them may be of one IP address. Default 512.
     pub max_flows_per_camera: usize,
     /// Most bytes per second of one flow, both ways together. Default 1,000,000.
     pub flow_rate: Option<u64>,
@@ -128,6 +133,9 @@ enum End {
 struct Flow {
     ticket: Ticket,
     viewer: SocketAddr,
+    /// Where the viewer really was when it opened it, and when that was.
+    ip: IpAddr,
+    opened: Instant,
     /// Where the camera has proven to be with a cookie since it registered.
     camera: Option<SocketAddr>,
     viewer_id: FlowId,
@@ -146,6 +154,8 @@ struct Flow {
 struct Camera {
     addr: SocketAddr,
     bucket: Option<Bucket>,
+    /// For flows that are not proven yet.
+    strangers: Option<Bucket>,
 }
 
 /// The relay.
@@ -206,10 +216,11 @@ impl Relay {
     /// The camera of `ticket` is at `addr` now; it has proven that. Its flows go there from now on.
     pub fn set_camera(&mut self, now: Instant, ticket: Ticket, addr: SocketAddr) {
         let rate = self.config.camera_rate;
-        self.cameras
-            .entry(ticket)
-            .and_modify(|camera| camera.addr = addr)
-            .or_insert_with(|| Camera { addr, bucket: rate.map(|r| bucket(r, now)) });
+        self.cameras.entry(ticket).and_modify(|camera| camera.addr = addr).or_insert_with(|| Camera {
+            addr,
+            bucket: rate.map(|r| bucket(r, now)),
+            strangers: rate.map(|r| bucket(r / STRANGERS, now)),
+        });
         for (_, index) in self.by_camera.range((ticket, 0)..=(ticket, u64::MAX)) {
             if let Some(flow) = self.flows.get_mut(index) {
                 flow.camera = None;
@@ -262,7 +273,8 @@ impl Relay {
         }
         match self.pass(now, index, len) {
             Some(to) => OpenOutcome::Forward { to, flow: camera_id, opened: viewer_id },
-            None => OpenOutcome::Drop,
+            // Once it knows its id it can prove itself, and counts among strangers no longer.
+            None => OpenOutcome::Opened { opened: viewer_id },
         }
     }
 
@@ -288,19 +300,25 @@ impl Relay {
         if self.flows.len() >= self.config.max_flows {
             return refuse(RefuseReason::ServerFull);
         }
-        let count = self.by_camera.range((ticket, 0)..=(ticket, u64::MAX)).count();
-        if count >= self.config.max_flows_per_camera {
+        let count = self.flows_to(&ticket).count();
+        let most = self.config.max_flows_per_camera;
+        if count >= most.div_ceil(2) && self.flows_from(&ticket, ip) >= most.div_ceil(2) {
+            return refuse(RefuseReason::RateLimited);
+        }
+        if count >= most && !self.make_room(&ticket) {
             return refuse(RefuseReason::CameraFull);
         }
         let index = self.next_flow;
         self.next_flow += 1;
         let (viewer_id, camera_id) = (self.fresh_id(), self.fresh_id());
-        let expires = now + IDLE;
+        let expires = now + UNPROVEN;
         self.flows.insert(
             index,
             Flow {
                 ticket,
                 viewer: source,
+                ip,
+                opened: now,
                 camera: None,
                 viewer_id,
                 camera_id,
@@ -321,6 +339,22 @@ impl Relay {
         Ok(index)
     }
 
+    /// Flows to a camera from one IP address.
+    fn flows_from(&self, ticket: &Ticket, ip: IpAddr) -> usize {
+        self.flows_to(ticket).filter(|index| self.flows.get(index).is_some_and(|f| f.ip == ip)).count()
+    }
+
+    fn flows_to(&self, ticket: &Ticket) -> impl Iterator<Item = u64> {
+        self.by_camera.range((*ticket, 0)..=(*ticket, u64::MAX)).map(|(_, index)| *index)
+    }
+
+    /// The oldest flow to a camera that has proven nothing gives way to a new one: whoever means it has proven itself long before
+    /// its turn comes. `false`: all have.
+    fn make_room(&mut self, ticket: &Ticket) -> bool {
+        let unproven = self.flows_to(ticket).find(|index| self.flows.get(index).is_some_and(|f| !f.proven));
+        unproven.inspect(|index| self.remove(*index)).is_some()
+    }
+
     fn fresh_id(&mut self) -> FlowId {
         loop {
             let id = FlowId(self.rng.next_u64());
@@ -334,7 +368,9 @@ impl Relay {
     fn pass(&mut self, now: Instant, index: u64, len: usize) -> Option<SocketAddr> {
         let flow = self.flows.get_mut(&index)?;
         let camera = self.cameras.get_mut(&flow.ticket)?;
-        let fits = flow.bucket.as_mut().is_none_or(|b| b.take(now, len as u64))
+        let strangers = camera.strangers.as_mut().filter(|_| !flow.proven);
+        let fits = strangers.is_none_or(|b| b.take(now, len as u64))
+            && flow.bucket.as_mut().is_none_or(|b| b.take(now, len as u64))
             && camera.bucket.as_mut().is_none_or(|b| b.take(now, len as u64));
         if !fits {
             self.stats.dropped += 1;
@@ -439,7 +475,7 @@ impl Relay {
             self.expiries.pop_first();
             let Some(flow) = self.flows.get_mut(&index) else { continue };
             // Packets do not move the expiry, which would cost each of them; it is found out here whether there were any.
-            let due = flow.last_used + IDLE;
+            let due = if flow.proven { flow.last_used + IDLE } else { flow.opened + UNPROVEN };
             if due > now {
                 flow.expires = due;
                 self.expiries.insert((due, index));

@@ -67,8 +67,10 @@ fn each_refusal_has_its_reason() {
     for t in [1, 2] {
         relay.set_camera(now, ticket(t), addr(999));
     }
-    open(&mut relay, now, 300);
-    open(&mut relay, now, 600);
+    for viewer in [300, 600] {
+        let (id, _) = open(&mut relay, now, viewer);
+        assert!(matches!(relay.forward(now, addr(viewer), id, 50), ForwardOutcome::Forward { .. }));
+    }
     assert_eq!(refused(&mut relay, 900, 1), OpenOutcome::Refuse(RefuseReason::CameraFull));
     assert!(matches!(refused(&mut relay, 900, 2), OpenOutcome::Forward { .. }));
     assert_eq!(refused(&mut relay, 1200, 2), OpenOutcome::Refuse(RefuseReason::ServerFull));
@@ -78,6 +80,68 @@ fn each_refusal_has_its_reason() {
     assert_eq!(outcomes.iter().filter(|o| **o == OpenOutcome::Drop).count(), 2);
     relay.drain();
     assert_eq!(refused(&mut relay, 4000, 1), OpenOutcome::Refuse(RefuseReason::Draining));
+}
+
+#[test]
+fn flows_that_prove_nothing_give_way_and_end_soon() {
+    let config = RelayConfig { max_flows_per_camera: 4, opens_per_source: 1000, ..RelayConfig::default() };
+    let (mut relay, now) = relay(config);
+    relay.set_camera(now, ticket(1), addr(999));
+    let (proven, _) = open(&mut relay, now, 1);
+    relay.forward(now, addr(1), proven, 50);
+    // Each of an address of its own, and nobody answers.
+    for n in 1..50 {
+        open(&mut relay, now, 256 * n);
+        assert!(relay.flows() <= 4);
+    }
+    let (newcomer, _) = open(&mut relay, now, 2);
+    for (viewer, id) in [(1, proven), (2, newcomer)] {
+        assert!(
+            matches!(relay.forward(now, addr(viewer), id, 50), ForwardOutcome::Forward { .. }),
+            "{viewer}"
+        );
+    }
+    let later = now + UNPROVEN;
+    relay.handle_timeout(later);
+    assert_eq!(relay.flows(), 2, "those who have proven themselves");
+}
+
+#[test]
+fn one_address_has_at_most_half_of_the_flows_of_a_camera() {
+    let config = RelayConfig { max_flows_per_camera: 8, opens_per_source: 1000, ..RelayConfig::default() };
+    let (mut relay, now) = relay(config);
+    relay.set_camera(now, ticket(1), addr(999));
+    let at = |port: u16| SocketAddr::from(([192, 0, 2, 77], port));
+    let mut refused = 0;
+    for port in 1..40 {
+        match relay.open(now, at(port), ticket(1), FULL) {
+            OpenOutcome::Forward { opened, .. } => _ = relay.forward(now, at(port), opened, 50),
+            OpenOutcome::Refuse(RefuseReason::RateLimited) => refused += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((relay.flows(), refused), (4, 35));
+    open(&mut relay, now, 1);
+}
+
+#[test]
+fn a_flood_of_first_packets_takes_nothing_from_those_who_watch() {
+    let config =
+        RelayConfig { camera_rate: Some(400_000), opens_per_source: 10_000, ..RelayConfig::default() };
+    let (mut relay, now) = relay(config);
+    relay.set_camera(now, ticket(1), addr(999));
+    let (viewer, camera) = open(&mut relay, now, 1);
+    relay.forward(now, addr(1), viewer, 50);
+    let passed = (0..2_000)
+        .filter(|n| {
+            matches!(relay.open(now, addr(2 + n % 200), ticket(1), FULL), OpenOutcome::Forward { .. })
+        })
+        .count();
+    assert!((300..340).contains(&passed), "a quarter of 4 s: {passed}");
+    for _ in 0..500 {
+        let passed = relay.forward(now, addr(999), camera, 1200);
+        assert!(matches!(passed, ForwardOutcome::Forward { .. }), "what is watched goes on");
+    }
 }
 
 #[test]
