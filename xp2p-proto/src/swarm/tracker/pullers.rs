@@ -11,6 +11,9 @@ use crate::swarm::{FromTracker, NatClass, PeerId, Trust};
 
 /// What a second puller in the same region costs: both may vanish together.
 const SAME_REGION: i64 = 20;
+/// What it costs to be accused by anyone at this moment: whoever is not comes first. More than anything else counts; but one that
+/// accuses everybody must not keep everybody from it.
+const ACCUSED: i64 = 1_000_000;
 /// What a member that reads the origin already is worth more.
 const READS_ALREADY: i64 = 10;
 /// What a member costs that could not even pass on the stream once: whoever has no uplink reads the origin more often than others,
@@ -143,13 +146,11 @@ impl Tracker {
                     && self.now - r.joined >= min_age
                     && !self.pullers.contains(*p)
                     && self.pullers.failed.iter().all(|(f, _)| f != p)
-                    // Accused by anyone at this moment: rather not.
-                    && r.hard.is_empty()
-                    && r.soft.is_empty()
             })
             .map(|(p, r)| {
                 let near = if regions.contains(&r.region) { SAME_REGION } else { 0 };
-                (self.score(r) - near, p)
+                let accused = if r.hard.is_empty() && r.soft.is_empty() { 0 } else { ACCUSED };
+                (self.score(r) - near - accused, p)
             })
             .max()
     }

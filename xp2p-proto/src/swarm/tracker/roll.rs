@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::Ms;
+use super::abuse::Accusation;
 use crate::swarm::constants::LANES;
 use crate::swarm::{NO_SOURCE, NatClass, PeerId, Report};
 
@@ -27,8 +28,8 @@ pub(super) struct Record {
     pub(super) origin_since: Ms,
     /// Round trip of the pings, in ms; 0: not measured yet.
     pub(super) rtt: i64,
-    pub(super) hard: Vec<(PeerId, Ms)>,
-    pub(super) soft: Vec<(PeerId, Ms)>,
+    pub(super) hard: Vec<Accusation>,
+    pub(super) soft: Vec<Accusation>,
     /// Others that it has accused, and since when they are counted.
     pub(super) accusations: (u32, Ms),
     pub(super) excluded: bool,
