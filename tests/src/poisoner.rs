@@ -54,6 +54,10 @@ pub struct Poisoner {
     pub sent: u64,
     /// It says nothing by itself, only what a test tells it to.
     pub told_only: bool,
+    /// It does not even say that it has anything, so that nobody wants to be fed by it.
+    pub quiet: bool,
+    /// What it says to each member that it reaches, before anything else.
+    pub greeting: Option<Bytes>,
 }
 
 fn frame(body: impl FnOnce(&mut Vec<u8>)) -> Bytes {
@@ -109,6 +113,8 @@ impl Poisoner {
             next: now + TICK,
             sent: 0,
             told_only: false,
+            quiet: false,
+            greeting: None,
         }
     }
 
@@ -251,7 +257,12 @@ impl Poisoner {
                 let head = [&[1][..], self.stream.as_bytes(), &self.token].concat();
                 write(quic, control, &mut [head.into()]);
                 self.victims.insert(conn, Victim { control, incoming: BTreeMap::new(), subscribed: false });
-                self.lie(conn);
+                if let Some(greeting) = self.greeting.clone() {
+                    self.say_bytes(conn, &greeting, true);
+                }
+                if !self.quiet {
+                    self.lie(conn);
+                }
             }
             LinkEvent::Lost(_) => {
                 self.victims.remove(&conn);
