@@ -1,6 +1,6 @@
 //! The origin: who reads it, when, and for how long.
 
-use super::{Action, Member, Ms, OriginReason};
+use super::{Action, EvictWay, Member, Ms, OriginReason};
 use crate::swarm::constants::{
     CLOSE_AFTER_MS, CLOSE_LANES, CLOSE_MARGIN_MS, EVICT_GRACE_MS, LANES, LEASE_TIMEOUT_MS, MAX_HOLD_MS,
     MIN_HOLD_MS, NEARLY_PATIENCE_MS, REOPEN_MS, RESCUE_AGE_MS, RESCUE_DEADLINE_MS, RESCUE_QUIET_DEADLINE_MS,
@@ -131,12 +131,15 @@ impl<P: Payload> Member<P> {
 
     /// The tracker wants us to read the origin for others.
     pub(super) fn elect(&mut self) {
-        if !self.origin.elected {
+        let newly = !std::mem::replace(&mut self.origin.elected, true);
+        self.open_origin(OriginReason::Puller);
+        if newly {
+            // What waits here comes as much later everywhere below: whoever is too many for a root goes now, not when the uplink is full.
+            self.slots = self.slots.min(self.base_slots());
+            self.shed_children(EvictWay::Gently);
             // What the origin begins with goes to all children at once, and those of its predecessor come: that passes.
             self.next_shed = self.now + EVICT_GRACE_MS;
         }
-        self.origin.elected = true;
-        self.open_origin(OriginReason::Puller);
     }
 
     /// An origin gives what it has from its newest keyframe on. What is missing before that is nowhere else if those who read it until

@@ -668,32 +668,51 @@ fn the_reason_for_reading_the_origin_is_the_one_that_keeps_it_open() {
     assert_eq!(bench.member.stats().origin_opens, 1);
 }
 
-/// Found at 200 members over packets: those who had just begun to read the origin for others let one child go every 400 ms for as long
-/// as the first was still fed, 19 became 5, and the whole swarm had to find other parents.
-#[test]
-fn an_overloaded_member_waits_for_what_letting_go_of_children_brings() {
+/// A member with room for 17 children, which has 16.
+fn feeding_sixteen() -> Bench {
     let mut config = MemberConfig::new(ME, [7; 32]);
     (config.rate, config.uplink) = (320_000, 1_000_000);
     let mut bench = Bench::new(config);
     bench.announce(0..40);
     bench.connect(A, 0..40, 9);
     bench.accept_all();
-    let children: Vec<PeerId> = (1..=16).map(PeerId).collect();
-    for (n, child) in (0_u8..).zip(&children) {
-        bench.connect(*child, 0..0, 0);
+    for n in 0..16_u8 {
+        let child = PeerId(u64::from(n) + 1);
+        bench.connect(child, 0..0, 0);
         let subscribe = Message::Subscribe { lane: n % LANES as u8, from: 20, value: 0 };
-        bench.member.handle_message(bench.now, *child, subscribe);
+        bench.member.handle_message(bench.now, child, subscribe);
     }
-    let accepted = |m: &Action<Fake>| matches!(m, Action::Send { message: Message::Accept { .. }, .. });
+    let accepted = |a: &Action<Fake>| matches!(a, Action::Send { message: Message::Accept { .. }, .. });
     assert_eq!(bench.actions().iter().filter(|a| accepted(a)).count(), 16);
+    bench
+}
+
+fn evictions(actions: &[Action<Fake>]) -> usize {
+    let evict = |a: &&Action<Fake>| matches!(a, Action::Send { message: Message::Evict { .. }, .. });
+    actions.iter().filter(evict).count()
+}
+
+/// Found at 200 members over packets: those who had just begun to read the origin for others let one child go every 400 ms for as long
+/// as the first was still fed, 19 became 5, and the whole swarm had to find other parents.
+#[test]
+fn an_overloaded_member_waits_for_what_letting_go_of_children_brings() {
+    let mut bench = feeding_sixteen();
     // The carrier takes some and never says that they have left: the uplink is full.
     (20..40).for_each(|no| bench.piece(A, no, GOOD));
     assert!(bench.member.snapshot(bench.now).backlog_ms > 700);
-    let mut evicted = |ms| {
-        bench.sleep(ms);
-        let evict = |m: &Action<Fake>| matches!(m, Action::Send { message: Message::Evict { .. }, .. });
-        bench.actions().iter().filter(|a| evict(a)).count()
-    };
-    assert_eq!(evicted(600), 3, "one, and one of eight");
-    assert_eq!(evicted(2_500), 0, "they are still fed");
+    bench.sleep(600);
+    assert_eq!(evictions(&bench.actions()), 3, "one, and one of eight");
+    bench.sleep(2_500);
+    assert_eq!(evictions(&bench.actions()), 0, "they are still fed");
+}
+
+/// Found at 200 members over packets: one with 24 children, all that its uplink carries, was elected, pieces waited 200 ms there for
+/// seven seconds, and everybody had them a second later than before.
+#[test]
+fn who_is_elected_has_no_more_children_than_a_root_takes() {
+    let mut bench = feeding_sixteen();
+    bench.member.handle_tracker(bench.now, FromTracker::Elect);
+    assert_eq!(evictions(&bench.actions()), 4, "half of the uplink feeds 12");
+    bench.member.handle_tracker(bench.now, FromTracker::Elect);
+    assert_eq!(evictions(&bench.actions()), 0);
 }
