@@ -268,6 +268,8 @@ pub(crate) struct Host {
     pub(crate) behind: Option<NatId>,
     pub(crate) up: Pipe,
     pub(crate) down: Pipe,
+    /// The host whose access link this one uses: itself, or another one in the same home.
+    pub(crate) line: u32,
     pub(crate) cut: bool,
     pub(crate) firewall: Firewall,
     /// Endpoints sent to and when, for a stateful firewall.
@@ -283,7 +285,7 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(config: HostConfig, guest: Box<dyn Guest>, dice: Dice) -> Self {
+    pub(crate) fn new(index: u32, config: HostConfig, guest: Box<dyn Guest>, dice: Dice) -> Self {
         Self {
             name: config.name,
             guest: Some(guest),
@@ -292,6 +294,7 @@ impl Host {
             behind: config.behind,
             up: Pipe::new(config.link.up),
             down: Pipe::new(config.link.down),
+            line: index,
             cut: false,
             firewall: config.firewall,
             remotes: VecDeque::new(),

@@ -85,7 +85,11 @@ impl Sim {
             Ok(_) => match lan {
                 Some(_) if size > DEFAULT_MTU => Err(DropReason::Mtu),
                 Some(latency) => Ok((now + nanos(latency), false)),
-                None => host.up.admit(now, size, &mut host.dice).map(|p| (p.at, p.duplicated)),
+                None => {
+                    let line = host.line as usize;
+                    let line = &mut self.hosts[line];
+                    line.up.admit(now, size, &mut line.dice).map(|p| (p.at, p.duplicated))
+                }
             },
         };
         match passage {
@@ -239,10 +243,11 @@ impl Sim {
         if packet.lan {
             return self.deliver(packet);
         }
-        let host = &mut self.hosts[packet.to as usize];
+        let host = &self.hosts[packet.to as usize];
         let size = ip_size(packet.dst, packet.payload.len());
-        let passage =
-            if host.cut { Err(DropReason::Cut) } else { host.down.admit(now, size, &mut host.dice) };
+        let (cut, line) = (host.cut, host.line as usize);
+        let line = &mut self.hosts[line];
+        let passage = if cut { Err(DropReason::Cut) } else { line.down.admit(now, size, &mut line.dice) };
         match passage {
             Err(reason) => self.refuse_packet(packet, reason),
             Ok(passage) => self.enqueue(passage.at, packet, passage.duplicated),

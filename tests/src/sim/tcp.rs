@@ -146,8 +146,8 @@ impl Sim {
     fn send_segment(&mut self, connection: usize, from: usize, segment: Segment) {
         let now = self.clock.now();
         let ends = &self.tcp.connections[connection].ends;
-        let (here, there) =
-            (&self.hosts[ends[from].host as usize], &self.hosts[ends[1 - from].host as usize]);
+        let line = |host: u32| &self.hosts[self.hosts[host as usize].line as usize];
+        let (here, there) = (line(ends[from].host), line(ends[1 - from].host));
         let delay = here.up.latency() + self.core_latency + there.down.latency();
         let end = &mut self.tcp.connections[connection].ends[from];
         end.last_exit = end.last_exit.max(now + delay);

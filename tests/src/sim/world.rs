@@ -143,7 +143,7 @@ impl Sim {
         assert!(!config.ports.is_empty(), "host `{}` needs a port", config.name);
         let guest: Box<dyn Guest> = Box::new(Seat { machine, mailbox: VecDeque::new() });
         self.claim(index, &config.name, config.behind, &config.addrs);
-        self.hosts.push(Host::new(config, guest, Dice::new(self.seed, u64::from(index))));
+        self.hosts.push(Host::new(index, config, guest, Dice::new(self.seed, u64::from(index))));
         self.start(index);
         HostId::new(index)
     }
@@ -386,11 +386,24 @@ impl Sim {
 
     // --- Disturbing -------------------------------------------------------------------------------------------
 
-    /// Changes a link. Packets in flight keep the old one.
+    /// Changes a link, for all who share it. Packets in flight keep the old one.
     pub fn set_link(&mut self, host: impl Into<AnyHost>, link: LinkConfig) {
-        let host = &mut self.hosts[host.into().0 as usize];
+        let line = self.line(host);
+        let host = &mut self.hosts[line];
         host.up.configure(link.up);
         host.down.configure(link.down);
+    }
+
+    /// Lets a host use the access link of another one from now on, its queues included, as devices in one home do. It has
+    /// none of its own any more.
+    pub fn share_link(&mut self, host: impl Into<AnyHost>, with: impl Into<AnyHost>) {
+        let line = self.hosts[with.into().0 as usize].line;
+        self.hosts[host.into().0 as usize].line = line;
+    }
+
+    /// The host whose link this one uses.
+    fn line(&self, host: impl Into<AnyHost>) -> usize {
+        self.hosts[host.into().0 as usize].line as usize
     }
 
     /// Cuts a host off, or connects it again. Packets that are on its links are lost.
@@ -470,7 +483,13 @@ impl Sim {
     /// How long what waits on the up link of a host takes to leave.
     #[must_use]
     pub fn up_backlog(&self, host: impl Into<AnyHost>) -> Duration {
-        Duration::from_nanos(self.hosts[host.into().0 as usize].up.backlog(self.clock.now()))
+        Duration::from_nanos(self.hosts[self.line(host)].up.backlog(self.clock.now()))
+    }
+
+    /// How long what waits on the down link of a host takes to arrive.
+    #[must_use]
+    pub fn down_backlog(&self, host: impl Into<AnyHost>) -> Duration {
+        Duration::from_nanos(self.hosts[self.line(host)].down.backlog(self.clock.now()))
     }
 
     /// Counters of a host since its start.

@@ -47,6 +47,33 @@ fn the_slower_of_two_links_sets_the_pace() {
 }
 
 #[test]
+fn two_hosts_on_one_access_link_wait_for_each_other() {
+    let mut sim = Sim::new(1);
+    let pipe = PipeConfig { bandwidth: Some(8_000_000), queue_bytes: 3000, ..PipeConfig::default() };
+    let link = LinkConfig::symmetric(pipe);
+    let a = add(&mut sim, HostConfig::new("a", ip("203.0.113.1")).port(1000).link(link));
+    let b = public(&mut sim, "203.0.113.2");
+    let far = public(&mut sim, "203.0.113.3");
+    let (a_addr, b_addr, far_addr) = (sim.addr(a), sim.addr(b), sim.addr(far));
+    sim.share_link(b, a);
+    send(&mut sim, far, a_addr, &[0; 972]);
+    send(&mut sim, far, b_addr, &[0; 972]);
+    sim.run_for(Duration::ZERO);
+    assert_eq!((sim.down_backlog(a), sim.down_backlog(b)), (2 * MS, 2 * MS));
+    send(&mut sim, far, a_addr, &[0; 972]);
+    send(&mut sim, far, b_addr, &[0; 972]);
+    sim.run_for(Duration::from_secs(1));
+    let times =
+        |events: Vec<(Duration, Note)>| events.iter().map(|(at, _)| at.as_millis()).collect::<Vec<_>>();
+    assert_eq!((times(sim.timed_events(a)), times(sim.timed_events(b))), (vec![1, 3], vec![2]));
+    assert_eq!(sim.traffic(b).refused(DropReason::Queue), 1, "the queue is one for both");
+    // And away from them.
+    send(&mut sim, a, far_addr, &[0; 972]);
+    send(&mut sim, b, far_addr, &[0; 972]);
+    assert_eq!((sim.up_backlog(a), sim.up_backlog(b)), (2 * MS, 2 * MS));
+}
+
+#[test]
 fn a_full_queue_drops_and_both_sides_count_it() {
     let mut sim = Sim::new(1);
     let down = PipeConfig { bandwidth: Some(8_000_000), queue_bytes: 3000, ..PipeConfig::default() };
