@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::flv::GopLimits;
 use crate::info::{Capability, Flags, HostPort, Version, transit_serial};
 use crate::keys::{PublicKey, SecretKey};
-use crate::link::{ConnectError, Entropy};
+use crate::link::{Congestion, ConnectError, Entropy};
 use crate::live::SenderConfig;
 use crate::register::AppKey;
 use crate::request::Quality;
@@ -83,6 +83,8 @@ pub struct CameraConfig {
     pub allow_transit: bool,
     /// What one viewer may cost.
     pub sender: SenderConfig,
+    /// How fast it sends to each viewer.
+    pub congestion: Congestion,
     /// What the cache of each feed may hold.
     pub cache: GopLimits,
     /// Whether the driver's socket sets "don't fragment". Default true.
@@ -137,6 +139,7 @@ impl CameraConfig {
             allow_transit: false,
             max_connections: 64,
             sender: SenderConfig::default(),
+            congestion: Congestion::default(),
             cache: GopLimits::default(),
             path_mtu_discovery: true,
             lan: true,

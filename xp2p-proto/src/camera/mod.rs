@@ -86,6 +86,8 @@ impl Camera {
         link.max_relay_flows = config.max_connections.saturating_mul(2);
         link.strangers_give_way = true;
         link.path_mtu_discovery = config.path_mtu_discovery;
+        link.congestion = config.congestion;
+        link.preempt = true;
         let link = Link::new(link).map_err(CameraError::Link)?;
         let mut rng = config.entropy.rng("camera");
         let mut serial = [0; 8];

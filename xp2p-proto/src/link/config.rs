@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use noq_proto::congestion::{Bbr3Config, ControllerFactory, CubicConfig};
 use noq_proto::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use super::congestion::LiveConfig;
@@ -17,6 +18,18 @@ const MAX_MTU: u16 = 1_440;
 /// RTT assumed before the first measurement. RFC 9002 says 333 ms, which makes the first retry of a lost Initial
 /// wait a second; the first retries of hole punching also follow from it.
 const INITIAL_RTT: Duration = Duration::from_millis(150);
+
+/// How fast a link sends on each path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Congestion {
+    /// Made for live pictures over networks that lose packets at random: see `docs/PROTOCOL.md`.
+    #[default]
+    Live,
+    /// CUBIC (RFC 9438), which most of the internet uses. It takes every loss for congestion.
+    Cubic,
+    /// BBRv3 as the QUIC library has it. It draws randomness of its own, so that runs cannot be repeated.
+    Bbr3,
+}
 
 /// What a [`Link`](super::Link) needs to know at construction.
 #[derive(Debug, Clone)]
@@ -38,6 +51,8 @@ pub struct LinkConfig {
     pub max_relay_flows: usize,
     /// Bytes that may be in flight before the first acknowledgement: one keyframe. Default 64 KiB, paced.
     pub initial_window: u64,
+    /// Congestion control. Default [`Congestion::Live`]; the others are there to be compared with.
+    pub congestion: Congestion,
     /// Bytes of all streams of one connection that a peer may have sent and we have not read. Default 8 MiB.
     pub receive_window: u32,
     /// Most unidirectional streams that a peer may have open: GOPs on their way. Default 64.
@@ -64,6 +79,11 @@ pub struct LinkConfig {
     /// not slowed down to what it has sent, and the window is not shut to find the shortest round trip. Not for a stream that
     /// may be faster than the path: it would keep the whole first window in flight. Default false.
     pub bursts: bool,
+    /// Whether a stream of higher priority may interrupt one that is being sent. Otherwise what was lost of a group of pictures waits
+    /// until nothing of the next one is left to send, seconds on a path that is hardly faster than the stream. Streams of equal
+    /// priority take turns then; else they go out one after the other, because half of two things is worth less than one whole
+    /// thing. Default false.
+    pub preempt: bool,
     /// Most paths of one connection: the relay and a few direct ones, of which some are being replaced. Connection ids for all of
     /// them are exchanged at the beginning. Default 8.
     pub max_paths: u32,
@@ -92,6 +112,7 @@ impl LinkConfig {
             retry_from: 16,
             max_relay_flows: 256,
             initial_window: 64 * 1024,
+            congestion: Congestion::default(),
             receive_window: 8 * 1024 * 1024,
             max_uni_streams: 64,
             max_bidi_streams: 64,
@@ -103,6 +124,7 @@ impl LinkConfig {
             report_addresses: false,
             offer_early: false,
             bursts: false,
+            preempt: false,
             max_paths: 8,
             initial_rtt: INITIAL_RTT,
             direct_paths: true,
@@ -120,17 +142,12 @@ impl LinkConfig {
             .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(idle))))
             .stream_receive_window(VarInt::from_u32(self.receive_window.min(MAX_STREAM_WINDOW)))
             .receive_window(VarInt::from_u32(self.receive_window))
-            // Each GOP has its own priority; streams of equal priority go out one after the other, because half
-            // of two things is worth less than one whole thing.
-            .send_fairness(false)
+            .send_fairness(self.preempt)
             .initial_rtt(self.initial_rtt)
             .mtu_discovery_config(Some(mtu))
             .keep_alive_interval(Some(keep_alive))
             .datagram_receive_buffer_size(None)
-            .congestion_controller_factory(Arc::new(LiveConfig {
-                initial_window: self.initial_window,
-                bursts: self.bursts,
-            }))
+            .congestion_controller_factory(self.controllers())
             .send_observed_address_reports(self.report_addresses)
             .receive_observed_address_reports(!self.report_addresses)
             .max_concurrent_multipath_paths(self.max_paths)
@@ -140,5 +157,23 @@ impl LinkConfig {
             transport.max_remote_nat_traversal_addresses(MAX_CANDIDATES);
         }
         transport
+    }
+
+    fn controllers(&self) -> Arc<dyn ControllerFactory + Send + Sync> {
+        match self.congestion {
+            Congestion::Live => {
+                Arc::new(LiveConfig { initial_window: self.initial_window, bursts: self.bursts })
+            }
+            Congestion::Cubic => {
+                let mut cubic = CubicConfig::default();
+                cubic.initial_window(self.initial_window);
+                Arc::new(cubic)
+            }
+            Congestion::Bbr3 => {
+                let mut bbr = Bbr3Config::default();
+                bbr.initial_window(self.initial_window);
+                Arc::new(bbr)
+            }
+        }
     }
 }

@@ -5,6 +5,13 @@
 //! rate seen lately, keeps about one bandwidth-delay product in flight, and yields only to loss that is more than
 //! random ([`LOSS_LIMIT`]). In contrast to noq's BBRv3 it draws no randomness, which the core may not have, and it
 //! treats the pauses of a stream that sends less than it could as what they are.
+//!
+//! Such a sender is a bad neighbour of those that yield to every loss, as most of the internet does: where the queue of the path
+//! is short it takes nearly all, where it is long it gets little. So it follows CUBIC while there is a neighbour ([`Cubic`]):
+//! from the first packet that is lost from a full queue ([`Queueing`]) until the queue is empty when this sender leaves it alone.
+
+mod cubic;
+mod queueing;
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -13,6 +20,9 @@ use std::time::{Duration, Instant};
 
 use noq_proto::RttEstimator;
 use noq_proto::congestion::{Controller, ControllerFactory, ControllerMetrics};
+
+use self::cubic::{BETA, Cubic, STREAM_BETA};
+use self::queueing::Queueing;
 
 /// Share of bytes lost in one round trip from which on the path counts as overloaded.
 const LOSS_LIMIT: f64 = 0.15;
@@ -42,6 +52,15 @@ const LOSS_YIELD: f64 = 0.8;
 const LOSS_RECOVERY: f64 = 1.05;
 /// A sender that has paused within this time sends in bursts, and does not fill the path.
 const PAUSE_AGE: Duration = Duration::from_secs(1);
+/// How long there is taken to be a neighbour before it is looked again. Doubles each time that it is still there, up to four times
+/// this: where the queue is long, looking costs a second of sending.
+const RIVAL_AGE: Duration = Duration::from_secs(10);
+/// A neighbour that is back within this time had only left the queue empty for a moment.
+const SAME_RIVAL: Duration = Duration::from_secs(30);
+/// A start is over when packets are lost from a full queue and no more than this share of the round-trip time is none of it.
+const STARTUP_FULL: f64 = 0.85;
+/// Pacing gain of CUBIC's window: RFC 9002 section 7.7.
+const RIVAL_GAIN: f64 = 1.25;
 /// Packets whose send state is kept; older ones count without a rate sample.
 const MAX_TRACKED: usize = 16 * 1024;
 
@@ -116,6 +135,18 @@ struct Live {
     paused_at: Option<Instant>,
     /// It pauses again and again: what is known of the rate is what it sends, not what the path carries.
     bursty: bool,
+    queueing: Queueing,
+    /// The window next to somebody who fills the queue.
+    rival: Option<Cubic>,
+    /// When it is looked whether the neighbour is still there, and how long after the last time that is.
+    rival_look: (Instant, Duration),
+    /// The window at the end of the last neighbourhood.
+    rival_before: u64,
+    smoothed_rtt: Duration,
+    /// Acknowledged since the end of the last batch of acknowledgements.
+    batch_acked: u64,
+    /// Most bytes in flight in this round and in the last one.
+    in_flight: [u64; 2],
 }
 
 impl Live {
@@ -146,6 +177,13 @@ impl Live {
             last_rtt: Duration::ZERO,
             paused_at: None,
             bursty: false,
+            queueing: Queueing::new(now),
+            rival: None,
+            rival_look: (now, RIVAL_AGE),
+            rival_before: 0,
+            smoothed_rtt: Duration::ZERO,
+            batch_acked: 0,
+            in_flight: [0; 2],
         }
     }
 
@@ -176,8 +214,10 @@ impl Live {
         if index == 0 { self.sent.pop_front() } else { self.sent.get(index).copied() }
     }
 
-    fn end_round(&mut self) {
+    fn end_round(&mut self, now: Instant) {
         let total = self.round_acked + self.round_lost;
+        self.queueing.end_round();
+        self.in_flight = [0, self.in_flight[0]];
         // A single lost packet of a few says nothing.
         let overloaded =
             self.round_lost > 4 * self.mtu && self.round_lost as f64 > LOSS_LIMIT * total.max(1) as f64;
@@ -185,6 +225,10 @@ impl Live {
             self.yielding = (self.yielding * LOSS_YIELD).max(0.1);
             if self.phase == Phase::Startup {
                 self.phase = Phase::Drain;
+            }
+            let before = now.checked_sub(self.smoothed_rtt).unwrap_or(now);
+            if let Some(rival) = self.rival.as_mut().filter(|rival| rival.is_news(before)) {
+                rival.reduce(now, BETA, self.mtu);
             }
         } else {
             self.yielding = (self.yielding * LOSS_RECOVERY).min(1.0);
@@ -227,12 +271,21 @@ impl Live {
                 if in_flight <= window {
                     // What was measured before still saw the queue.
                     self.min_rtt = None;
-                    self.phase = Phase::ProbeRtt { window, until: Some(now + PROBE_RTT_TIME) };
+                    // What is sent into an empty queue must have come back.
+                    let round = self.rival.as_ref().and(self.queueing.base()).unwrap_or_default() * 3 / 2;
+                    self.phase = Phase::ProbeRtt { window, until: Some(now + PROBE_RTT_TIME.max(round)) };
                 }
             }
             Phase::ProbeRtt { until: Some(until), .. } => {
-                if now >= until && self.min_rtt.is_some() {
+                if now >= until
+                    && let Some(rtt) = self.min_rtt
+                {
                     self.min_rtt_at = now;
+                    if let Some(rival) = self.rival.take() {
+                        self.rival_before = rival.window();
+                        self.rival = Some(rival).filter(|_| !self.queueing.is_empty_at(rtt));
+                        self.rival_look = (now, (self.rival_look.1 * 2).min(RIVAL_AGE * 4));
+                    }
                     self.phase = if self.full_rounds >= 3 { Phase::Probe } else { Phase::Startup };
                 }
             }
@@ -242,14 +295,74 @@ impl Live {
             self.min_rtt = Some(self.last_rtt);
             self.min_rtt_at = now;
         }
-        if now.saturating_duration_since(self.min_rtt_at) > MIN_RTT_AGE
-            && !matches!(self.phase, Phase::ProbeRtt { .. })
+        if self.rival.is_none()
+            && now.saturating_duration_since(self.min_rtt_at) > MIN_RTT_AGE
+            && self.has_paused(now)
+            && let Some(rtt) = self.queueing.recent_base(now, MIN_RTT_AGE)
         {
-            // Only a path that is kept full hides its lowest round-trip time; others show it all the time.
-            let least = 4 * self.mtu;
-            let half = if self.min_rtt.is_some_and(|rtt| rtt > LONG_RTT) { 0 } else { (0.5 * bdp) as u64 };
-            self.phase = Phase::ProbeRtt { window: half.max(least), until: None };
+            // The same for a stream that leaves the path pauses, in which its queue has run empty. To hold it up would cost it more
+            // than it is worth.
+            self.min_rtt = Some(rtt);
+            self.min_rtt_at = now;
         }
+        let (since, age) = match self.rival {
+            Some(_) => self.rival_look,
+            None => (self.min_rtt_at, MIN_RTT_AGE),
+        };
+        if now.saturating_duration_since(since) > age && !matches!(self.phase, Phase::ProbeRtt { .. }) {
+            let least = 4 * self.mtu;
+            let window = match (&self.rival, self.rate(), self.queueing.base()) {
+                // Just what this sender has on its way without a queue: what is still in the queue then is of others.
+                (Some(_), Some(rate), Some(base)) => 0.9 * rate * base.as_secs_f64(),
+                // Only a path that is kept full hides its lowest round-trip time; others show it all the time.
+                _ if self.min_rtt.is_some_and(|rtt| rtt > LONG_RTT) => 0.0,
+                _ => 0.5 * bdp,
+            };
+            self.phase = Phase::ProbeRtt { window: (window as u64).max(least), until: None };
+        }
+    }
+
+    /// A packet that was sent at `sent` has been lost from a full queue. `base`: the share of the round-trip time that is none of
+    /// the queue.
+    fn overflow(&mut self, now: Instant, sent: Instant, base: f64) {
+        match &mut self.rival {
+            Some(rival) if rival.is_news(sent) => rival.reduce(now, base, self.mtu),
+            Some(_) => {}
+            None => match self.phase {
+                // Its own queue shows a sender that the path carries no more. It must be one that is not there by chance.
+                Phase::Startup if base <= STARTUP_FULL => {
+                    self.phase = Phase::Drain;
+                    self.full_rounds = 3;
+                }
+                Phase::Startup | Phase::Drain | Phase::ProbeRtt { .. } => {}
+                // We alone would not have filled it.
+                Phase::Probe => {
+                    let (last, age) = self.rival_look;
+                    let same = now.saturating_duration_since(last) < SAME_RIVAL;
+                    let used = self.in_flight[0].max(self.in_flight[1]);
+                    let (window, beta) = match self.window() {
+                        // A stream that sends less than it could does not fill its window.
+                        window if self.has_paused(now) && used < window / 2 => (window, STREAM_BETA),
+                        // What was won while the queue was empty for a moment is not kept.
+                        _ if same && self.rival_before > 0 => (used.min(self.rival_before), BETA),
+                        _ => (used, BETA),
+                    };
+                    self.rival = Some(Cubic::new(now, window as f64, beta, base, self.mtu));
+                    self.rival_look = (now, if same { age } else { RIVAL_AGE });
+                }
+            },
+        }
+    }
+
+    /// Whether the sender had nothing to send a moment ago.
+    fn has_paused(&self, now: Instant) -> bool {
+        self.paused_at.is_some_and(|at| now.saturating_duration_since(at) < PAUSE_AGE)
+    }
+
+    /// The window next to a neighbour.
+    fn rival_window(&self) -> Option<u64> {
+        let rival = self.rival.as_ref().filter(|_| !matches!(self.phase, Phase::ProbeRtt { .. }))?;
+        Some(rival.window().max(4 * self.mtu))
     }
 
     fn gain(&self) -> f64 {
@@ -288,13 +401,18 @@ impl Controller for Live {
         bytes: u64,
         pn: u64,
         _app_limited: bool,
-        _rtt: &RttEstimator,
+        estimator: &RttEstimator,
     ) {
+        self.smoothed_rtt = estimator.get();
+        self.batch_acked += bytes;
         self.delivered += bytes;
         self.delivered_at = now;
         self.round_acked += bytes;
         let rtt = now.saturating_duration_since(sent);
         self.last_rtt = rtt;
+        if !self.bursts {
+            self.queueing.on_rtt(now, rtt);
+        }
         if self.min_rtt.is_none_or(|min| rtt <= min) {
             self.min_rtt = Some(rtt);
             self.min_rtt_at = now;
@@ -311,8 +429,15 @@ impl Controller for Live {
         if app_limited || in_flight == 0 {
             self.paused_at = Some(now);
         }
-        self.bursty =
-            self.bursts && self.paused_at.is_some_and(|at| now.saturating_duration_since(at) < PAUSE_AGE);
+        self.bursty = self.bursts && self.has_paused(now);
+        let acked = std::mem::take(&mut self.batch_acked);
+        let sent = in_flight + acked;
+        self.in_flight[0] = self.in_flight[0].max(sent);
+        self.queueing.on_acked(acked as f64 / self.mtu as f64);
+        if let Some(rival) = &mut self.rival {
+            let idle = self.in_flight[0].max(self.in_flight[1]) < rival.window() / 2;
+            rival.on_ack(now, acked, self.smoothed_rtt, self.mtu, idle);
+        }
         let Some(newest) = self.batch.take() else { return };
         // What is older than the newest acknowledged packet by a lot was lost or acknowledged.
         while self.sent.front().is_some_and(|s| s.pn + 1024 < newest.pn) {
@@ -337,15 +462,15 @@ impl Controller for Live {
         if newest.delivered >= self.round_end {
             self.round_end = self.delivered;
             self.round += 1;
-            self.end_round();
+            self.end_round(now);
         }
         self.advance(now, in_flight);
     }
 
     fn on_congestion_event(
         &mut self,
-        _now: Instant,
-        _sent: Instant,
+        now: Instant,
+        sent: Instant,
         is_persistent_congestion: bool,
         is_ecn: bool,
         _lost_bytes: u64,
@@ -359,13 +484,21 @@ impl Controller for Live {
             self.full_rate = 0.0;
             self.full_rounds = 0;
             self.phase = Phase::Startup;
+            self.rival = None;
+        } else if self.bursts {
+            if is_ecn {
+                self.yielding = (self.yielding * LOSS_YIELD).max(0.1);
+            }
         } else if is_ecn {
-            self.yielding = (self.yielding * LOSS_YIELD).max(0.1);
+            self.overflow(now, sent, 1.0);
+        } else if let Some(base) = self.queueing.overflow(self.in_flight[1] as f64 / self.mtu as f64) {
+            self.overflow(now, sent, base);
         }
     }
 
     fn on_packet_lost(&mut self, lost_bytes: u16, _pn: u64, _now: Instant) {
         self.round_lost += u64::from(lost_bytes);
+        self.queueing.on_lost();
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {
@@ -375,6 +508,9 @@ impl Controller for Live {
     fn window(&self) -> u64 {
         let least = 4 * self.mtu;
         if let Phase::ProbeRtt { window, .. } = self.phase {
+            return window;
+        }
+        if let Some(window) = self.rival_window() {
             return window;
         }
         let Some(bdp) = self.bdp() else { return self.initial_window.max(least) };
@@ -401,6 +537,9 @@ impl Controller for Live {
             {
                 // No slower than the first window per round trip.
                 pace = pace.max(self.initial_window as f64 / rtt.as_secs_f64().max(0.001));
+            }
+            if let Some(window) = self.rival_window().filter(|_| !self.smoothed_rtt.is_zero()) {
+                pace = RIVAL_GAIN * window as f64 / self.smoothed_rtt.as_secs_f64();
             }
             metrics.pacing_rate = Some((pace as u64).max(self.mtu * 10));
             metrics.bandwidth_estimate = Some((rate * 8.0) as u64);

@@ -43,7 +43,7 @@ use noq_proto::{
 };
 use thiserror::Error;
 
-pub use self::config::{LinkConfig, MAX_CANDIDATES};
+pub use self::config::{Congestion, LinkConfig, MAX_CANDIDATES};
 pub use self::entropy::Entropy;
 pub use self::fallback::{TcpPort, TcpRelay, UDP_PATIENCE, UDP_RETRY};
 pub use self::paths::{PathInfo, PathKind, PathTotals};
