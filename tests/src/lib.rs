@@ -1,6 +1,7 @@
 //! Whole-system tests of xp2p and the deterministic simulators that they run in: of the network, and of swarms.
 
 pub mod app;
+pub mod flow;
 pub mod intruder;
 pub mod local;
 pub mod media;

@@ -199,6 +199,11 @@ impl World {
         world
     }
 
+    /// The seed of everything.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// The camera's xp2pInfo with all rights.
     pub fn info(&mut self) -> Xp2pInfo {
         self.sim
