@@ -298,10 +298,11 @@ impl Live {
         if self.rival.is_none()
             && now.saturating_duration_since(self.min_rtt_at) > MIN_RTT_AGE
             && self.has_paused(now)
+            && self.queueing.base().is_some_and(|base| self.smoothed_rtt <= base * 3 / 2)
             && let Some(rtt) = self.queueing.recent_base(now, MIN_RTT_AGE)
         {
             // The same for a stream that leaves the path pauses, in which its queue has run empty. To hold it up would cost it more
-            // than it is worth.
+            // than it is worth. One that is faster than its path pauses as well, but its queue is long most of the time.
             self.min_rtt = Some(rtt);
             self.min_rtt_at = now;
         }
