@@ -19,7 +19,8 @@ fn first_packets_that_are_sent_again_begin_nothing() {
     honest.run(Duration::from_secs(10), Duration::from_millis(20), |world| {
         for open in &opens {
             n += 1;
-            let from = if n.is_multiple_of(2) { open.src } else { SocketAddr::new(elsewhere.ip(), 1_000 + n) };
+            let from =
+                if n.is_multiple_of(2) { open.src } else { SocketAddr::new(elsewhere.ip(), 1_000 + n) };
             world.sim.inject(from, open.dst, &open.payload);
         }
     });
