@@ -80,8 +80,9 @@ fn a_slow_viewer_slows_nobody_and_stays_within_its_budget() {
                 assert!(worst < Duration::from_millis(300), "{worst:?}");
             } else {
                 assert!(shown.iter().any(|s| s.2), "it gets keyframes");
-                // While the path is being learned a picture may have been under way a little longer.
-                assert!(worst < Duration::from_secs(3), "{worst:?}");
+                // While the path is being learned a picture may have been under way longer: what waits in the path comes on top of
+                // the budget, and the first window alone takes 1.7 s of this one.
+                assert!(worst < Duration::from_millis(4_200), "{worst:?}");
                 let learned = world.sim.elapsed() - Duration::from_secs(20);
                 let worst = shown.iter().filter(|s| s.0 >= learned).map(delay).max().expect("pictures");
                 assert!(worst < Duration::from_millis(2200), "budget 2 s and the path: {worst:?}");

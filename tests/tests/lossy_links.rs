@@ -280,9 +280,12 @@ fn a_download_and_a_cubic_flow_get_equal_shares_of_a_line() {
             assert!(ours + theirs > 9.0, "the line is not filled");
             sums = [sums[0] + ours, sums[1] + theirs];
         }
-        println!("{:32.1}   all  ratio {:.2}", tenths as f64 / 10.0, sums[0] / sums[1]);
+        let ratio = sums[0] / sums[1];
+        println!("{:32.1}   all  ratio {ratio:.2}", tenths as f64 / 10.0);
+        assert!((0.5..=2.0).contains(&ratio), "not fair: {ratio:.2} with a queue of {tenths} tenths");
     }
-    assert!(ratios.iter().all(|ratio| (0.5..=2.0).contains(ratio)), "not fair: {ratios:.2?}");
+    // Of 50 seconds each, in which one who has the queue first has it for a while.
+    assert!(ratios.iter().all(|ratio| (0.4..=2.5).contains(ratio)), "not fair: {ratios:.2?}");
 }
 
 #[test]

@@ -126,6 +126,33 @@ fn a_recording_comes_whole_and_at_its_own_speed() {
     });
 }
 
+/// Found by the page, where speed is chosen so: whoever gives up a recording and asks for it anew says both in one packet, and the
+/// second was refused, or the command for it changed the first, because QUIC tells of new streams first.
+#[test]
+fn a_recording_given_up_for_another_makes_room_for_it_at_once() {
+    twice(|| {
+        let mut playing = Playing::start(11, 30, |_| {});
+        playing.run(Duration::from_secs(3));
+        let (service, old) = (playing.service, playing.stream);
+        let request = Playback {
+            channel: 0,
+            start_time: RECORDED + 10,
+            end_time: RECORDED + 30,
+            kind: None,
+            audio_only: false,
+        };
+        playing.stream = playing.world.sim.with(playing.world.viewer, |v, now| {
+            v.stop_stream(old);
+            v.start_playback(now, service, request).expect("a playback")
+        });
+        playing.came = Came::default();
+        playing.run(Duration::from_secs(2));
+        assert!(playing.video().len() > 40, "{:?}", playing.world.events);
+        let refused = |e: &CameraEvent| matches!(e, CameraEvent::Refused { .. });
+        assert!(!playing.world.app.events.iter().any(refused), "{:?}", playing.world.app.events);
+    });
+}
+
 /// Issue 3: after `playback_seek` to 30,000 ms the next video tag is the keyframe at or before it.
 #[test]
 fn after_a_seek_comes_the_keyframe_at_or_before_it() {

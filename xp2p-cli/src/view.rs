@@ -70,7 +70,7 @@ pub(crate) fn figures(status: &ViewStatus) -> Value {
 }
 
 pub(crate) fn millis(time: Duration) -> f64 {
-    (time.as_secs_f64() * 10_000.0).round() / 10.0
+    (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
 enum News {

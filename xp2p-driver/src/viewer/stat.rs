@@ -90,7 +90,7 @@ fn stream_json((action, stats, hub): &(&'static str, Option<StreamStats>, HubSta
 
 /// To a tenth of a millisecond.
 fn millis(time: Duration) -> f64 {
-    (time.as_secs_f64() * 10_000.0).round() / 10.0
+    (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// The whole answer of `/stat`.

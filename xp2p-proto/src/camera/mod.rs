@@ -379,29 +379,32 @@ impl Camera {
                 }
             }
             event => {
-                let unix = self.unix_time(now);
-                let load = if matches!(event, LinkEvent::Opened(_) | LinkEvent::Readable(_)) {
-                    self.load()
-                } else {
-                    Load::default()
-                };
-                if let Some(session) = self.sessions.get_mut(&conn) {
-                    let mut context = session::Context {
-                        now,
-                        unix,
-                        link: &mut self.link,
-                        config: &self.config,
-                        feeds: &self.feeds,
-                        load: &load,
-                        events: &mut self.events,
-                    };
-                    session.handle(&mut context, event);
-                    if session.is_allowed() {
-                        self.link.vouch(conn);
-                    }
+                let asks = matches!(event, LinkEvent::Opened(_) | LinkEvent::Readable(_));
+                if asks {
+                    // What the viewer has given up counts no longer for what it asks now.
+                    self.in_session(now, conn, &Load::default(), Session::end_stopped);
+                }
+                let load = if asks { self.load() } else { Load::default() };
+                self.in_session(now, conn, &load, |session, context| session.handle(context, event));
+                if self.sessions.get(&conn).is_some_and(Session::is_allowed) {
+                    self.link.vouch(conn);
                 }
             }
         }
+    }
+
+    fn in_session(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        load: &Load,
+        act: impl FnOnce(&mut Session, &mut session::Context<'_>),
+    ) {
+        let unix = self.unix_time(now);
+        let Some(session) = self.sessions.get_mut(&conn) else { return };
+        let (link, events) = (&mut self.link, &mut self.events);
+        let (config, feeds) = (&self.config, &self.feeds);
+        act(session, &mut session::Context { now, unix, link, config, feeds, load, events });
     }
 }
 

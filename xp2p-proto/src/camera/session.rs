@@ -737,6 +737,17 @@ impl Session {
         }
     }
 
+    /// Ends the recordings that the viewer wants no more, of which QUIC tells only behind what came with that: whoever goes from one
+    /// recording to another says both in one packet.
+    pub(super) fn end_stopped(&mut self, context: &mut Context<'_>) {
+        let Some(quic) = context.link.quic(self.conn) else { return };
+        let stopped = |stream: &StreamId| !matches!(quic.send_stream(*stream).stopped(), Ok(None));
+        let over: Vec<StreamId> = self.playbacks.keys().copied().filter(stopped).collect();
+        for stream in over {
+            self.stream_over(context, stream, true);
+        }
+    }
+
     fn stream_over(&mut self, context: &mut Context<'_>, stream: StreamId, stopped: bool) {
         if let Some(mut live) = self.lives.remove(&stream) {
             // The viewer has everything, or wants no more.
