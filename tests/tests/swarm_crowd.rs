@@ -36,7 +36,7 @@ fn a_crowd_that_comes_and_goes_shares_its_stream_over_real_connections() {
         })
         .collect();
     still.sort_by(f64::total_cmp);
-    assert!(still[2] < 1.0 && still[4] < 8.0, "of five runs so many % of the time stand still: {still:?}");
+    assert!(still[2] < 2.0 && still[4] < 8.0, "of five runs so many % of the time stand still: {still:?}");
 }
 
 #[test]
