@@ -254,8 +254,8 @@ fn list<'a, T>(
 
 fn observed(input: &[u8]) -> Field<'_, Observed> {
     let (rest, run) = varint("a run", MAX_VARINT, input)?;
-    let (rest, index) = short(rest)?;
-    let (rest, time) = long(rest)?;
+    let (times, index) = short(rest)?;
+    let (rest, time) = long(times)?;
     // Two's complement.
     let time = time as i64;
     let (rest, lasts) = varint("the length of a piece in time", MAX_PIECE_LASTS, rest)?;
@@ -266,7 +266,10 @@ fn observed(input: &[u8]) -> Field<'_, Observed> {
     }
     let (rest, hash) = array(at)?;
     // At most MAX_PIECE_LASTS, which fits.
-    let end = time.saturating_add(lasts as i64);
+    let Some(end) = time.checked_add(lasts as i64) else {
+        let (found, max) = (time as u64, i64::MAX as u64 - lasts);
+        return refuse(times, CodecReason::TooLarge { what: "a time", found, max });
+    };
     Ok((rest, Observed { run, index, time, end, len, hash }))
 }
 
@@ -505,6 +508,21 @@ mod tests {
         }
         let batch = [&[BATCH][..], &vec![0; MAX_BATCH + 1]].concat();
         assert!(ParsedFromTracker::parse(&batch.into()).is_err());
+    }
+
+    /// Found by fuzzing: the end of such a piece was cut to the last time there is, and printed as another one.
+    #[test]
+    fn a_piece_that_ends_after_the_last_time_is_refused_where_its_time_stands() {
+        let one = Observed { run: 3, index: 1, time: i64::MAX - 40, end: i64::MAX, len: 9, hash: [7; 16] };
+        let mut bytes = Vec::new();
+        ToTracker::Observed(vec![one]).encode(&mut bytes);
+        assert_eq!(ToTracker::parse(&bytes.clone().into()), Ok(ToTracker::Observed(vec![one])));
+        // Kind, number, run and index come before the time.
+        bytes[5 + 7] += 1;
+        let error = ToTracker::parse(&bytes.into()).unwrap_err();
+        let (found, max) = (i64::MAX as u64 - 39, i64::MAX as u64 - 40);
+        assert_eq!(error.offset, 5);
+        assert_eq!(error.reason, CodecReason::TooLarge { what: "a time", found, max });
     }
 
     proptest! {
