@@ -9,7 +9,7 @@ use xp2p_driver::page::{CameraAbout, CameraPage};
 use xp2p_driver::player::{Hub, PlayerConfig, PlayerServer, Subscription};
 use xp2p_driver::portmap::PortMapping;
 use xp2p_driver::runtime::sleep;
-use xp2p_driver::viewer::{ServiceEvent, StatStream, ViewStatus, ViewerHandle, is_full};
+use xp2p_driver::viewer::{ServiceEvent, StatStream, ViewStatus, ViewerHandle, is_full, millis};
 use xp2p_proto::flv::TagKind;
 use xp2p_proto::info::Feature;
 use xp2p_proto::keys::SecretKey;
@@ -67,10 +67,6 @@ pub(crate) fn figures(status: &ViewStatus) -> Value {
         "relay_bytes": status.totals.relay_rx,
         "direct_bytes": status.totals.direct_rx,
     })
-}
-
-pub(crate) fn millis(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
 enum News {

@@ -168,12 +168,7 @@ impl CameraHandle {
             }));
         }
         let lan = if lan { Announcement::start(runtime, &handle) } else { None };
-        let port = if port_mapping {
-            let (machine, bound) = (handle.clone().downgrade(), handle.local_addr());
-            PortMapper::start_for(runtime, machine, bound, Camera::set_mapped_address)
-        } else {
-            PortMapper::off()
-        };
+        let port = PortMapper::start_for(runtime, port_mapping, &handle, Camera::set_mapped_address);
         Ok((Self { handle, lan, port }, events))
     }
 

@@ -93,22 +93,7 @@ impl Client {
     }
 
     fn ask(&mut self, gateway: Ipv4Addr, router: Router, wish: SocketAddr) -> Result<Granted, Refusal> {
-        let (transport, local, port) = (self.transport, self.local, self.port);
-        let (external, lifetime) = match &router {
-            Router::Pcp => {
-                let nonce = self.nonce;
-                pcp::Question { nonce, transport, local, port, wish, lifetime: LIFETIME }.ask(gateway)?
-            }
-            Router::NatPmp => {
-                natpmp::Question { transport, local, port, wish: wish.port(), lifetime: LIFETIME }
-                    .ask(gateway)?
-            }
-            Router::Upnp(router) => {
-                let random = self.nonce;
-                let lifetime = LIFETIME;
-                router.ask(&upnp::Question { transport, local, port, wish: wish.port(), random, lifetime })?
-            }
-        };
+        let (external, lifetime) = self.exchange(gateway, &router, wish, LIFETIME)?;
         let protocol = router.protocol();
         self.held = Some(Held { gateway, router, external });
         Ok(Granted { external, protocol, lifetime })
@@ -117,22 +102,36 @@ impl Client {
     /// Gives back what it has.
     pub(super) fn give_back(&mut self) {
         let Some(Held { gateway, router, external }) = self.held.take() else { return };
-        let (transport, local, port) = (self.transport, self.local, self.port);
-        let lifetime = Duration::ZERO;
-        let result = match router {
-            Router::Pcp => {
-                let nonce = self.nonce;
-                pcp::Question { nonce, transport, local, port, wish: external, lifetime }
-                    .ask(gateway)
-                    .map(drop)
-            }
-            Router::NatPmp => {
-                natpmp::Question { transport, local, port, wish: 0, lifetime }.ask(gateway).map(drop)
-            }
-            Router::Upnp(router) => router.give_back(transport, external.port()),
-        };
-        if let Err(refusal) = result {
+        if let Err(refusal) = self.exchange(gateway, &router, external, Duration::ZERO) {
             tracing::debug!("the port stays open for a while: {}", refusal.text());
+        }
+    }
+
+    /// Asks for the port for so long, and tells what was granted. A lifetime of zero gives it back.
+    fn exchange(
+        &self,
+        gateway: Ipv4Addr,
+        router: &Router,
+        wish: SocketAddr,
+        lifetime: Duration,
+    ) -> Result<(SocketAddr, Duration), Refusal> {
+        let Self { transport, local, port, nonce, .. } = *self;
+        match router {
+            Router::Pcp => pcp::Question { nonce, transport, local, port, wish, lifetime }.ask(gateway),
+            Router::NatPmp => {
+                natpmp::Question { transport, local, port, wish: wish.port(), lifetime }.ask(gateway)
+            }
+            Router::Upnp(router) if lifetime.is_zero() => {
+                router.give_back(transport, wish.port()).map(|()| (wish, lifetime))
+            }
+            Router::Upnp(router) => router.ask(&upnp::Question {
+                transport,
+                local,
+                port,
+                wish: wish.port(),
+                random: nonce,
+                lifetime,
+            }),
         }
     }
 }

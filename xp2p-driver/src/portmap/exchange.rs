@@ -9,6 +9,8 @@ const PORT: u16 = 5351;
 /// How long to wait for the answer to each try. The router is in the same network.
 const WAITS: [Duration; 3] =
     [Duration::from_millis(150), Duration::from_millis(300), Duration::from_millis(600)];
+/// Tries to give a port back: nobody waits for long at the end, and it runs out by itself.
+pub(super) const GOODBYE_TRIES: usize = 1;
 /// Largest answer (RFC 6887 section 7).
 const MAX_ANSWER: usize = 1100;
 /// Datagrams that are looked at for one try: others may come, but not without end.

@@ -29,7 +29,7 @@ use std::time::Instant;
 use async_channel::{Receiver, Sender};
 use xp2p_proto::machine::Machine;
 
-use crate::handle::WeakHandle;
+use crate::handle::Handle;
 use crate::runtime::Runtime;
 
 /// Which protocol a router understood.
@@ -229,19 +229,23 @@ impl PortMapper {
     }
 
     /// One that asks nobody.
-    pub(crate) fn off() -> Self {
+    fn off() -> Self {
         let shared = Shared { status: Mutex::new(PortMapping::Off), changed: event_listener::Event::new() };
         Self { shared: Arc::new(shared), wanted: None, over: None }
     }
 
-    /// The same, and tells a machine what comes of it, by `tell`.
+    /// The same for the socket of a machine, which is told what comes of it, by `tell`. Asks nobody unless `wanted`.
     pub(crate) fn start_for<R: Runtime, M: Machine + Send + Unpin + 'static>(
         runtime: &R,
-        machine: WeakHandle<M>,
-        bound: SocketAddr,
+        wanted: bool,
+        machine: &Handle<M>,
         tell: fn(&mut M, Instant, Option<SocketAddr>),
     ) -> Self {
-        let mapper = Self::start(runtime, MappedTransport::Udp, bound);
+        if !wanted {
+            return Self::off();
+        }
+        let mapper = Self::start(runtime, MappedTransport::Udp, machine.local_addr());
+        let machine = machine.clone().downgrade();
         let Some(over) = mapper.over.clone() else { return mapper };
         let shared = mapper.shared.clone();
         runtime.spawn(Box::pin(async move {

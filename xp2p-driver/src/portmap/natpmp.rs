@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::exchange::{Exchange, Refusal};
+use super::exchange::{Exchange, GOODBYE_TRIES, Refusal};
 use super::{MappedTransport, is_no_host};
 
 const VERSION: u8 = 0;
@@ -15,8 +15,6 @@ const MAP_TCP: u8 = 2;
 const ANSWER: u8 = 128;
 /// Tries of each of both questions.
 const TRIES: usize = 3;
-/// Tries to give a port back.
-const GOODBYE_TRIES: usize = 1;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

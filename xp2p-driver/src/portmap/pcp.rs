@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use super::exchange::{Exchange, Refusal};
+use super::exchange::{Exchange, GOODBYE_TRIES, Refusal};
 use super::{MappedTransport, is_no_host};
 
 const VERSION: u8 = 2;
@@ -18,8 +18,6 @@ const UNSUPPORTED_OPCODE: u8 = 4;
 const UNSUPPORTED_PROTOCOL: u8 = 9;
 /// Tries: then the older protocol gets its turn.
 const TRIES: usize = 2;
-/// Tries to give a port back.
-const GOODBYE_TRIES: usize = 1;
 
 /// What is asked for. The nonce shows that a renewal comes from whoever asked first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

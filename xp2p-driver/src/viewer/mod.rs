@@ -12,7 +12,7 @@ pub use self::ask::{AskError, is_full};
 pub use self::download::{DownloadError, DownloadHandle, Fetched, Progress, partial_path};
 pub(crate) use self::opened::Opened;
 pub use self::routes::{DownloadEvent, Open, ServiceEvent};
-pub use self::stat::{ServiceStat, StatStream, stat_json};
+pub use self::stat::{ServiceStat, StatStream, millis, stat_json};
 pub use self::talk::{TalkError, TalkHandle};
 
 use std::io;
@@ -112,12 +112,7 @@ impl<R: Runtime> ViewerHandle<R> {
             Ok((Viewer::new(config).map_err(io::Error::other)?, role))
         })?;
         let lan = if lan { LanSearch::new(handle.local_addr()) } else { None };
-        let port = if port_mapping {
-            let (machine, bound) = (handle.clone().downgrade(), handle.local_addr());
-            PortMapper::start_for(runtime, machine, bound, Viewer::set_mapped_address)
-        } else {
-            PortMapper::off()
-        };
+        let port = PortMapper::start_for(runtime, port_mapping, &handle, Viewer::set_mapped_address);
         Ok(Self { runtime: runtime.clone(), handle, routes, turns: Turns::default(), lan, port })
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use noq_proto::congestion::{Bbr3Config, ControllerFactory, CubicConfig};
+use noq_proto::congestion::{ControllerFactory, CubicConfig};
 use noq_proto::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use super::congestion::LiveConfig;
@@ -27,7 +27,8 @@ pub enum Congestion {
     Live,
     /// CUBIC (RFC 9438), which most of the internet uses. It takes every loss for congestion.
     Cubic,
-    /// BBRv3 as the QUIC library has it. It draws randomness of its own, so that runs cannot be repeated.
+    /// BBRv3 as the QUIC library has it. It draws randomness of its own, which nothing in this crate may: to be compared with only.
+    #[cfg(feature = "sim")]
     Bbr3,
 }
 
@@ -169,8 +170,9 @@ impl LinkConfig {
                 cubic.initial_window(self.initial_window);
                 Arc::new(cubic)
             }
+            #[cfg(feature = "sim")]
             Congestion::Bbr3 => {
-                let mut bbr = Bbr3Config::default();
+                let mut bbr = noq_proto::congestion::Bbr3Config::default();
                 bbr.initial_window(self.initial_window);
                 Arc::new(bbr)
             }
