@@ -88,9 +88,10 @@ fn stream_json((action, stats, hub): &(&'static str, Option<StreamStats>, HubSta
     })
 }
 
-/// Milliseconds for people and JSON, to a microsecond: a round trip over loopback takes less than a tenth of a millisecond.
+/// Milliseconds for people and JSON, to a tenth; below one to a thousandth, because a round trip over loopback is no tenth of one.
 pub fn millis(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1e3
+    let parts = if time < Duration::from_millis(1) { 1e3 } else { 10.0 };
+    (time.as_secs_f64() * 1e3 * parts).round() / parts
 }
 
 /// The whole answer of `/stat`.
