@@ -43,6 +43,7 @@ impl Peer {
                 };
                 let (session, len) = (self.neighbours.up(to), payload.len());
                 if session.is_some_and(|s| s.send_piece(&mut self.link, head, payload)) {
+                    self.outflow.set_rate(self.member.piece_rate());
                     self.outflow.sent(now, to, head.no, len);
                 } else {
                     self.member.piece_sent(now, to, head.no);

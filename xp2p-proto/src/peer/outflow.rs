@@ -11,18 +11,20 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::swarm::constants::MIN_IN_FLIGHT;
+use crate::swarm::constants::MAX_PIECE;
 use crate::swarm::{PeerId, PieceNo};
 
 /// What the uplink carries in this time may be unacknowledged: a long round trip, and the delay of an acknowledgement.
 const AHEAD: Duration = Duration::from_millis(300);
 
+/// Or so many bytes.
+const AHEAD_BYTES: usize = 3 * MAX_PIECE;
+
 /// How much later something else must have left that has arrived. Round trips differ by so much.
 const OVERTAKEN: Duration = Duration::from_millis(200);
 
-/// What a piece takes of the uplink besides its content: the heads of its packets, and acknowledgements and messages that go out
-/// at the same time. Too little, and a queue stands at the bottleneck.
-const OVERHEAD: f64 = 1.12;
+/// What a piece takes of the uplink besides its content, as the heads of its packets. Too little, and a queue stands at the bottleneck.
+const OVERHEAD: f64 = 1.07;
 
 /// Pieces that QUIC has.
 #[derive(Debug)]
@@ -55,6 +57,11 @@ impl Outflow {
             gone_bytes: 0,
             arrived: None,
         }
+    }
+
+    /// What the uplink has for pieces has changed, in bit/s.
+    pub(super) fn set_rate(&mut self, rate: u64) {
+        self.rate = (rate / 8).max(1);
     }
 
     /// A piece is handed over.
@@ -111,7 +118,7 @@ impl Outflow {
     pub(super) fn next(&self) -> Option<Instant> {
         let (at, _, _, len) = self.leaving.front()?;
         let most = (self.rate as f64 * AHEAD.as_secs_f64()) as usize;
-        (self.gone_bytes == 0 || self.gone_bytes + len <= most.max(MIN_IN_FLIGHT)).then_some(*at)
+        (self.gone_bytes == 0 || self.gone_bytes + len <= most.max(AHEAD_BYTES)).then_some(*at)
     }
 
     /// The next piece that has left.
@@ -142,7 +149,7 @@ mod tests {
 
     #[test]
     fn pieces_leave_one_after_the_other_at_the_rate_of_the_uplink() {
-        let (mut out, t) = (Outflow::new(896_000), start());
+        let (mut out, t) = (Outflow::new(856_000), start());
         let ms = Duration::from_millis;
         out.sent(t, A, 1, 1000);
         out.sent(t, B, 1, 1000);

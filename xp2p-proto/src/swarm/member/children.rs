@@ -32,7 +32,13 @@ impl<P: Payload> Member<P> {
         let each = self.rate * OVERHEAD / LANES as f64;
         let slots = self.uplink.usable() as f64 * share / each.max(1.0);
         // Rounded: at two or three children, always rounding down would waste a fifth of all uplinks.
-        ((slots + 0.5) as i32).clamp(0, MAX_SLOTS)
+        ((slots + 0.5) as i32).min(self.room()).clamp(0, MAX_SLOTS)
+    }
+
+    /// How many children the uplink feeds without a queue, besides what else it has to carry.
+    fn room(&self) -> i32 {
+        let each = self.rate * OVERHEAD / LANES as f64;
+        (self.uplink.sustained() as f64 / each.max(1.0)) as i32
     }
 
     /// What the tracker compares members by: what the uplink would feed if this member did not read the origin for others. Those who do
@@ -252,7 +258,7 @@ impl<P: Payload> Member<P> {
     pub(super) fn adjust_slots(&mut self) {
         let base = self.base_slots();
         let stretch = if self.origin.is_permanent() { 1.0 } else { SLOT_STRETCH };
-        let stretched = (f64::from(base) * stretch) as i32;
+        let stretched = ((f64::from(base) * stretch) as i32).min(self.room());
         let calm = self.uplink.backlog_ms() < BACKLOG_LOW_MS;
         let asked = self.refused.is_some_and(|at| self.now - at <= SLOT_INTERVAL_MS);
         let step = 1 + self.slots / 16;

@@ -716,3 +716,36 @@ fn who_is_elected_has_no_more_children_than_a_root_takes() {
     bench.member.handle_tracker(bench.now, FromTracker::Elect);
     assert_eq!(evictions(&bench.actions()), 0);
 }
+
+/// Found at 200 members over packets: with children for three quarters of half a megabit, what a member asks for and acknowledges waited
+/// half a second in its own uplink, and three of four stalls were those of such members.
+#[test]
+fn a_small_uplink_is_first_of_all_for_what_its_member_says_itself() {
+    let slots = |uplink: u64, limit: Option<u64>| {
+        let mut config = MemberConfig::new(ME, [7; 32]);
+        (config.rate, config.uplink, config.upload_limit) = (2_000_000, uplink, limit);
+        Bench::new(config).member.snapshot(Bench::usual().now).slots
+    };
+    // A substream takes 262 kbit/s, and what is said 220.
+    assert_eq!(slots(500_000, None), 0);
+    assert_eq!(slots(700_000, None), 1);
+    assert_eq!(slots(1_000_000, None), 2);
+    // A quarter of a larger one is enough for that.
+    assert_eq!(slots(3_500_000, None), 10);
+    // A limit is for pieces.
+    assert_eq!(slots(3_500_000, Some(700_000)), 2);
+}
+
+#[test]
+fn what_waits_for_a_small_uplink_takes_as_long_as_what_is_left_of_it_needs() {
+    let mut uplink = Uplink::new(500_000, None);
+    uplink.own = 220_000;
+    assert_eq!(uplink.for_pieces(), 280_000);
+    uplink.push(Queued { to: A, no: 1, lane: 0, len: 7_000, due: 0, pushed: true });
+    uplink.push(Queued { to: B, no: 1, lane: 0, len: 7_000, due: 0, pushed: true });
+    assert_eq!(uplink.backlog_ms(), 400);
+    assert!(uplink.pop(0).is_some());
+    assert_eq!(uplink.pop(0), None, "one piece at a time");
+    uplink.own = 600_000;
+    assert_eq!(uplink.for_pieces(), 125_000, "never nothing");
+}

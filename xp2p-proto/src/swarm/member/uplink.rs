@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 
 use super::Ms;
-use crate::swarm::constants::{IN_FLIGHT_MS, LIMIT_SHARE, MAX_QUEUED, MIN_IN_FLIGHT, OVERHEAD, PAST_DUE_MS};
+use crate::swarm::constants::{
+    FULL_SHARE, IN_FLIGHT_MS, LIMIT_SHARE, MAX_QUEUED, MIN_IN_FLIGHT, MIN_PIECE_SHARE, OVERHEAD, PAST_DUE_MS,
+};
 use crate::swarm::{PeerId, PieceNo};
 
 /// A piece for somebody.
@@ -27,6 +29,8 @@ pub(super) struct Uplink {
     in_flight_bytes: usize,
     /// bit/s.
     pub(super) rate: u64,
+    /// What goes out besides pieces, in bit/s.
+    pub(super) own: u64,
     limit: Option<u64>,
     /// What was handed over in the last second, for the limit.
     last_second: VecDeque<(Ms, usize)>,
@@ -41,6 +45,7 @@ impl Uplink {
             in_flight: Vec::new(),
             in_flight_bytes: 0,
             rate: rate.max(1),
+            own: 0,
             limit,
             last_second: VecDeque::new(),
             last_second_bytes: 0,
@@ -56,17 +61,29 @@ impl Uplink {
         self.limit.map_or(self.rate, |limit| limit.min(self.rate))
     }
 
+    /// What it has for pieces besides what else goes out, in bit/s.
+    pub(super) fn for_pieces(&self) -> u64 {
+        let left = self.rate.saturating_sub(self.own).max((self.rate as f64 * MIN_PIECE_SHARE) as u64);
+        self.limit.map_or(left, |limit| limit.min(left)).max(1)
+    }
+
+    /// The most of it that pieces may take all the time without a queue that stays, in bit/s.
+    pub(super) fn sustained(&self) -> u64 {
+        let left = ((self.rate as f64 * FULL_SHARE) as u64).saturating_sub(self.own);
+        self.limit.map_or(left, |limit| limit.min(left))
+    }
+
     /// How long what waits will take, in ms.
     pub(super) fn backlog_ms(&self) -> i64 {
         let bits = (self.queued_bytes + self.in_flight_bytes) as u64 * 8;
-        (bits * 1000 / self.usable().max(1)) as i64
+        (bits * 1000 / self.for_pieces()) as i64
     }
 
     /// How long something takes to leave that is due at `due`, in ms: what is due later waits for it.
     pub(super) fn wait_ms(&self, due: Ms) -> i64 {
         let before: usize = self.queue.iter().take_while(|q| q.due <= due).map(|q| q.len).sum();
         let bits = (before + self.in_flight_bytes) as u64 * 8;
-        (bits * 1000 / self.usable().max(1)) as i64
+        (bits * 1000 / self.for_pieces()) as i64
     }
 
     pub(super) fn push(&mut self, item: Queued) {
@@ -126,7 +143,7 @@ impl Uplink {
     }
 
     fn window(&self) -> usize {
-        let bytes = self.usable() as i64 / 8 * IN_FLIGHT_MS / 1000;
+        let bytes = self.for_pieces() as i64 / 8 * IN_FLIGHT_MS / 1000;
         (bytes as usize).max(MIN_IN_FLIGHT)
     }
 
