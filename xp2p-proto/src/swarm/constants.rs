@@ -54,6 +54,11 @@ pub const RESUME_BUFFER_MS: i64 = 300;
 pub const SKIP_AFTER_MS: i64 = 1_000;
 /// How much faster or slower it plays at most to come to its target, as a part of 1.
 pub const RATE_STEP: f64 = 0.05;
+/// How much slower it plays while no more than [`LOW_BUFFER_MS`] can be played, as a part of 1: newcomers begin with half a second, and
+/// what comes next may take a little longer.
+pub const LOW_RATE_STEP: f64 = 0.1;
+/// Less than this is little, in ms.
+pub const LOW_BUFFER_MS: i64 = 400;
 /// So far from the target, in ms, it plays that much faster or slower; in between in proportion.
 pub const RATE_SLACK_MS: i64 = 100;
 /// How old the keyframe is that a newcomer begins with, in ms: a younger one has not yet come far enough.

@@ -154,22 +154,28 @@ impl<P: Payload> Member<P> {
             return;
         }
         let no = gap.unwrap_or(newest + 1);
+        if self.batch_tried.0 != no {
+            self.batch_tried = (no, Vec::new());
+        }
+        let tried = &self.batch_tried.1;
         let best = self
             .neighbours
             .iter()
-            .filter(|n| n.batch >= no && n.bad_until <= self.now)
+            .filter(|n| n.batch >= no && n.bad_until <= self.now && !tried.contains(&n.id))
             .min_by_key(|n| (n.rtt + n.backlog + n.silence(self.now) / 4, n.id))
             .map(|n| n.id);
         match best {
             Some(peer) => {
                 self.batch_asked = Some((peer, self.now + BATCH_TIMEOUT_MS));
+                self.batch_tried.1.push(peer);
                 self.send(peer, Message::RequestBatch { no });
             }
             None if self.origin.is_open() => {
                 self.batch_asked = Some((self.config.id, self.now + BATCH_TIMEOUT_MS));
                 self.tell_tracker(ToTracker::RequestBatch { no });
             }
-            None => {}
+            // Nobody has had it; some may have it by now.
+            None => self.batch_tried.1.clear(),
         }
     }
 

@@ -78,6 +78,8 @@ pub struct Member<P> {
     chain: Option<u64>,
     batches: VecDeque<Arc<Batch>>,
     batch_asked: Option<(PeerId, Ms)>,
+    /// The missing batch and who was asked for it: whoever has newer ones may lack the same, as a parent whose child lacks it for that.
+    batch_tried: (u64, Vec<PeerId>),
     /// Since when a neighbour has told of a batch that is not here.
     batch_missed: Option<Ms>,
     pending: VecDeque<Pending<P>>,
@@ -129,6 +131,7 @@ impl<P: Payload> Member<P> {
             chain: None,
             batches: VecDeque::new(),
             batch_asked: None,
+            batch_tried: (0, Vec::new()),
             batch_missed: None,
             pending: VecDeque::new(),
             neighbours: Neighbours::default(),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{Member, Ms, Played};
 use crate::swarm::constants::{
-    KEEP_PLAYED, LATENCY_DECAY, LATENCY_MARGIN_MS, MAX_EXTRA_LATENCY_MS, RATE_SLACK_MS, RATE_STEP,
-    RESUME_BUFFER_MS, SKIP_AFTER_MS, START_AGE_MS, START_BUFFER_MS,
+    KEEP_PLAYED, LATENCY_DECAY, LATENCY_MARGIN_MS, LOW_BUFFER_MS, LOW_RATE_STEP, MAX_EXTRA_LATENCY_MS,
+    RATE_SLACK_MS, RATE_STEP, RESUME_BUFFER_MS, SKIP_AFTER_MS, START_AGE_MS, START_BUFFER_MS,
 };
 use crate::swarm::{Payload, PieceInfo, PieceNo};
 
@@ -119,17 +119,25 @@ impl<P: Payload> Member<P> {
         match self.playout.state {
             State::Waiting => self.try_begin(),
             State::Playing => {
+                let low = self.buffered_ms() < LOW_BUFFER_MS;
                 let playout = &mut self.playout;
                 let latency = origin_now as f64 - playout.position;
                 let target = playout.target();
                 let off = (latency - target as f64) / RATE_SLACK_MS as f64;
-                playout.rate = 1.0 + RATE_STEP * off.clamp(-1.0, 1.0);
+                playout.rate = if low { 1.0 - LOW_RATE_STEP } else { 1.0 + RATE_STEP * off.clamp(-1.0, 1.0) };
                 playout.position += passed as f64 * playout.rate;
                 self.stats.played_ms += passed as u64;
                 self.play_due();
             }
             State::Stalled { since } => self.try_resume(since),
         }
+    }
+
+    /// How many ms can be played with what is here, at most a little more than [`LOW_BUFFER_MS`].
+    fn buffered_ms(&self) -> i64 {
+        let from = self.playout.next.unwrap_or(0);
+        let end = self.playout.end + self.shelf.contiguous_ms(from, LOW_BUFFER_MS) as f64;
+        (end - self.playout.position) as i64
     }
 
     /// Where a newcomer begins: the newest keyframe that is old enough and that somebody has.

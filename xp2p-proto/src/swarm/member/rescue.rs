@@ -179,7 +179,9 @@ impl<P: Payload> Member<P> {
         if self.origin.asked.take().is_none() {
             return;
         }
-        if granted {
+        if granted && !self.is_in_need() {
+            // Somebody has helped meanwhile, as in five of seven cases at 200 members over packets.
+        } else if granted {
             self.stats.rescues += 1;
             let reason = self.why_origin();
             self.open_origin(reason);
@@ -252,12 +254,13 @@ impl<P: Payload> Member<P> {
     fn is_nearly_there(&self) -> bool {
         let Some(next) = self.playout.next() else { return false };
         let Some(start) = self.shelf.get(next).map(|s| s.info.time) else { return false };
-        let (mut here, mut all) = (0, 0);
+        let (mut here, mut asked, mut all) = (0, 0, 0);
         for slot in self.shelf.from(next).take_while(|s| s.info.time < start + START_BUFFER_MS as u64) {
             all += 1;
             here += usize::from(slot.is_here());
+            asked += usize::from(!slot.is_here() && !slot.asks.is_none());
         }
-        4 * here >= 3 * all && all > 0
+        all > 0 && (4 * here >= 3 * all || 3 * here >= 2 * all && here + asked == all)
     }
 
     /// Whether playing is about to stop, or has stopped, and others do not seem to help.

@@ -749,3 +749,82 @@ fn what_waits_for_a_small_uplink_takes_as_long_as_what_is_left_of_it_needs() {
     uplink.own = 600_000;
     assert_eq!(uplink.for_pieces(), 125_000, "never nothing");
 }
+
+/// Found at 200 members over packets: a digest had passed a parent and its child by, and for two seconds the child asked its parent, who
+/// had all that came after it.
+#[test]
+fn a_missing_digest_is_asked_of_one_neighbour_after_the_other() {
+    let mut bench = Bench::watching();
+    bench.accept_all();
+    // Neighbours that never deliver anything are not asked.
+    for no in 20..40 {
+        bench.piece(A, no, GOOD);
+        bench.piece(B, no, GOOD);
+    }
+    let lost = bench.batch(40..44);
+    let next = bench.batch(44..48);
+    for peer in [A, B] {
+        bench.member.handle_message(bench.now, peer, Message::Batch(next.clone()));
+        bench.status(peer, 0..48, 9);
+    }
+    bench.actions();
+    let mut asked = Vec::new();
+    for _ in 0..20 {
+        bench.sleep(50);
+        for action in bench.actions() {
+            if let Action::Send { to, message: Message::RequestBatch { no } } = action {
+                assert_eq!(no, lost.no);
+                asked.push(to);
+                // It has only what comes after that.
+                bench.member.handle_message(bench.now, to, Message::Batch(next.clone()));
+            }
+        }
+    }
+    assert!(asked.len() > 2, "{asked:?}");
+    assert!(
+        asked.chunks_exact(2).all(|pair| pair[0] != pair[1]),
+        "everybody before anybody again: {asked:?}"
+    );
+    bench.member.handle_message(bench.now, A, Message::Batch(lost));
+    bench.sleep(1_000);
+    assert!(!bench.actions().iter().any(|a| matches!(
+        a,
+        Action::Send { message: Message::RequestBatch { no }, .. } if *no < next.no
+    )));
+}
+
+#[test]
+fn with_little_to_play_it_plays_slower() {
+    let mut bench = Bench::watching();
+    bench.accept_all();
+    (20..25).for_each(|no| bench.piece(A, no, GOOD));
+    bench.sleep(500);
+    // Half a second is there, and nothing follows; at the usual rate, that of one close behind the origin, 475 ms would be over.
+    assert_eq!(bench.member.stats().stalls, 0);
+    assert_eq!(bench.played(), (20..25).collect::<Vec<_>>());
+    bench.sleep(40);
+    assert_eq!(bench.member.stats().stalls, 0);
+    bench.sleep(60);
+    assert_eq!(bench.member.stats().stalls, 1);
+}
+
+#[test]
+fn a_lease_that_is_not_needed_any_more_is_not_used() {
+    let needy = |helped: bool| {
+        let mut bench = Bench::watching();
+        bench.accept_all();
+        (20..30).for_each(|no| bench.piece(A, no, GOOD));
+        let asks = |bench: &mut Bench| bench.actions().contains(&Action::Tracker(ToTracker::Rescue));
+        assert!((0..60).any(|_| {
+            bench.sleep(50);
+            asks(&mut bench)
+        }));
+        if helped {
+            (30..40).for_each(|no| bench.piece(B, no, GOOD));
+        }
+        bench.member.handle_tracker(bench.now, FromTracker::Lease { granted: true });
+        bench.actions().contains(&Action::OpenOrigin)
+    };
+    assert!(needy(false));
+    assert!(!needy(true));
+}
