@@ -2,8 +2,8 @@
 
 use super::Member;
 use crate::swarm::constants::{
-    BAD_MS, BAN_MS, LANES, LATE_MARGIN_MS, LATE_SWITCH_MS, NEIGHBOUR_TIMEOUT_MS, PARENT_SILENT_MS,
-    PUSH_GAP_MS, REPORT_SILENT_MS, STARVE_MARGIN_MS, WITHHOLD_MS,
+    BACKLOG_LOW_MS, BAD_MS, BAN_MS, LANES, LATE_MARGIN_MS, LATE_SWITCH_MS, NEIGHBOUR_TIMEOUT_MS,
+    PARENT_SILENT_MS, PUSH_GAP_MS, REPORT_SILENT_MS, STARVE_MARGIN_MS, WITHHOLD_MS,
 };
 use crate::swarm::{Message, Misdeed, Payload, PeerId, ToTracker};
 
@@ -87,6 +87,7 @@ impl<P: Payload> Member<P> {
             let silence = neighbour.silence(self.now);
             let has = missing.is_some_and(|info| neighbour.have.has(info.no));
             let (delivered, puller) = (neighbour.delivered, neighbour.origin_fed);
+            let idle = neighbour.backlog < BACKLOG_LOW_MS;
             if silence > silent_limit {
                 if silence > REPORT_SILENT_MS || puller {
                     self.report(parent, Misdeed::Silent);
@@ -96,7 +97,10 @@ impl<P: Payload> Member<P> {
                 if delivered {
                     self.shun(parent, self.now + BAD_MS);
                 } else {
-                    self.report(parent, Misdeed::Withholds);
+                    // After a failure many turn to few, and whoever says that its uplink is full is most likely honest.
+                    if idle {
+                        self.report(parent, Misdeed::Withholds);
+                    }
                     self.shun(parent, self.now + BAN_MS);
                 }
             } else if age > lag + LATE_SWITCH_MS && !nothing_new {

@@ -90,10 +90,10 @@ mod tests {
     }
 
     #[test]
-    fn two_in_different_networks_exclude_one_that_sends_wrong_pieces() {
-        assert!(!excluded(Misdeed::Corrupt, &[7]));
-        assert!(excluded(Misdeed::Corrupt, &[7, 8]));
-        assert!(excluded(Misdeed::Corrupt, &[7, 7, 7, 8]));
+    fn some_in_different_networks_exclude_one_that_sends_wrong_pieces() {
+        assert!(!excluded(Misdeed::Corrupt, &[7, 8]), "they may be two liars");
+        assert!(excluded(Misdeed::Corrupt, &[7, 8, 8]));
+        assert!(excluded(Misdeed::Corrupt, &[7, 7, 7, 7, 8]));
         assert!(!excluded(Misdeed::Withholds, &[7, 8, 9, 10, 11]));
         assert!(excluded(Misdeed::Withholds, &[7, 7, 7, 7, 7, 7, 7, 8]));
     }
