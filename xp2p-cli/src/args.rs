@@ -225,6 +225,23 @@ pub(crate) struct Camera {
     pub(crate) json: bool,
 }
 
+/// Whether a camera is looked for in this network.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Lan {
+    /// Do not look for the camera in this network, which finds it even without its server and the internet.
+    #[arg(long)]
+    pub(crate) no_lan: bool,
+}
+
+/// Whether the router is asked for a port.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Router {
+    /// Do not ask the router to let others in (PCP, NAT-PMP, UPnP). Otherwise they often reach this program directly even if they
+    /// and it are behind NATs that keep others apart.
+    #[arg(long)]
+    pub(crate) no_port_mapping: bool,
+}
+
 /// Which camera, and how long to wait for it.
 #[derive(Debug, Args)]
 pub(crate) struct Ask {
@@ -237,6 +254,8 @@ pub(crate) struct Ask {
     /// How long to wait for the answer, in milliseconds.
     #[arg(long, default_value_t = 7500, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub(crate) timeout: u64,
+    #[command(flatten)]
+    pub(crate) lan: Lan,
     /// Print the camera's JSON reply instead of text.
     #[arg(long)]
     pub(crate) json: bool,
@@ -256,6 +275,8 @@ pub(crate) struct SendCommand {
     /// How long to wait for the answer, in milliseconds.
     #[arg(long, default_value_t = 7500, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub(crate) timeout: u64,
+    #[command(flatten)]
+    pub(crate) lan: Lan,
 }
 
 /// Show what the camera has recorded.
@@ -331,6 +352,10 @@ pub(crate) struct Playback {
     /// Where players connect to.
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR")]
     pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) lan: Lan,
+    #[command(flatten)]
+    pub(crate) router: Router,
     /// Record to a file, or - for standard output.
     #[arg(long, value_name = "FILE|-")]
     pub(crate) out: Option<PathBuf>,
@@ -362,6 +387,10 @@ pub(crate) struct Download {
     /// Give up when the camera was not reached for so many seconds.
     #[arg(long, default_value_t = 60, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) patience: u64,
+    #[command(flatten)]
+    pub(crate) lan: Lan,
+    #[command(flatten)]
+    pub(crate) router: Router,
     /// Print one JSON object per event on standard output, a summary last.
     #[arg(long)]
     pub(crate) json: bool,
@@ -389,6 +418,10 @@ pub(crate) struct Talk {
     /// Samples per second of raw sound.
     #[arg(long, default_value_t = 8000, value_name = "HZ")]
     pub(crate) rate: u32,
+    #[command(flatten)]
+    pub(crate) lan: Lan,
+    #[command(flatten)]
+    pub(crate) router: Router,
     /// Print one JSON object per event on standard output.
     #[arg(long)]
     pub(crate) json: bool,
@@ -422,13 +455,10 @@ pub(crate) struct View {
     /// Ask the system for socket buffers of this size. The default, 2048, holds a burst of video; less suits small machines.
     #[arg(long, value_name = "KIB", value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
     pub(crate) socket_buffer: Option<u32>,
-    /// Do not look for the camera in this network, which finds it even without its server and the internet.
-    #[arg(long)]
-    pub(crate) no_lan: bool,
-    /// Do not ask the router to let the camera in (PCP, NAT-PMP, UPnP). Otherwise it often reaches this viewer directly even if
-    /// both are behind NATs that keep others apart.
-    #[arg(long)]
-    pub(crate) no_port_mapping: bool,
+    #[command(flatten)]
+    pub(crate) lan: Lan,
+    #[command(flatten)]
+    pub(crate) router: Router,
     /// How much delay to bear before pictures are skipped, in milliseconds.
     #[arg(long, default_value_t = 2000, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=10_000))]
     pub(crate) latency: u64,
@@ -507,6 +537,8 @@ pub(crate) struct Watch {
     /// UDP address to use.
     #[arg(long, default_value = "[::]:0", value_name = "ADDR")]
     pub(crate) bind: SocketAddr,
+    #[command(flatten)]
+    pub(crate) router: Router,
     /// Print one JSON object per event on standard output, a summary last.
     #[arg(long)]
     pub(crate) json: bool,

@@ -7,7 +7,7 @@ use xp2p_proto::command::{CommandOutcome, Ptz as Direction};
 use xp2p_proto::info::Feature;
 use xp2p_proto::request::{Command, Request};
 
-use crate::args::{Ask, Message, Ptz, SendCommand};
+use crate::args::{Ask, Lan, Message, Ptz, SendCommand};
 use crate::output;
 use crate::session::Session;
 use crate::when::usage;
@@ -20,10 +20,10 @@ pub(crate) const ERROR: u8 = 2;
 pub(crate) const TIMEOUT: u8 = 3;
 
 /// Sends a command.
-pub(crate) async fn send(info: &str, command: Command, timeout: u64) -> Result<CommandOutcome> {
+pub(crate) async fn send(info: &str, lan: Lan, command: Command, timeout: u64) -> Result<CommandOutcome> {
     // Checked here, so that a bad one is bad usage and not an error of the network.
     Request::Command(command.clone()).to_head().map_err(|e| usage(e.to_string()))?;
-    let session = Session::open(info, Feature::Command, None).await?;
+    let session = Session::open(info, Feature::Command, lan, None, None).await?;
     let timeout = Duration::from_millis(timeout);
     let outcome = session.viewer.command(session.service.id, command, Some(timeout)).await?;
     session.close().await;
@@ -70,7 +70,7 @@ pub(crate) async fn run(args: &SendCommand) -> Result<u8> {
             return Err(usage(format!("{e}; for example action=inner_define&channel=0&cmd=get_device_st")));
         }
     };
-    Ok(finish(&send(&args.info, command, args.timeout).await?))
+    Ok(finish(&send(&args.info, args.lan, command, args.timeout).await?))
 }
 
 pub(crate) async fn ptz(args: &Ptz) -> Result<u8> {
@@ -92,5 +92,5 @@ pub(crate) async fn message(args: &Message) -> Result<u8> {
 }
 
 async fn user(ask: &Ask, command: Command) -> Result<u8> {
-    Ok(finish(&send(&ask.info, command, ask.timeout).await?))
+    Ok(finish(&send(&ask.info, ask.lan, command, ask.timeout).await?))
 }

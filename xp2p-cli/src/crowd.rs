@@ -37,6 +37,7 @@ pub(crate) async fn instead(
         signers: Vec::new(),
         ca: args.ca.clone(),
         bind: std::net::SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 0)),
+        router: args.router,
         json: args.json,
         interval: None,
     })

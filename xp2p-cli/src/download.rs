@@ -42,7 +42,7 @@ pub(crate) async fn run(args: &Download) -> Result<()> {
     xp2p_proto::request::Request::Download(request.clone()).to_head().map_err(|e| usage(e.to_string()))?;
     let signals = stop::signals()?;
     let patience = Some(Duration::from_secs(args.patience));
-    let session = Session::open(&args.info, Feature::Download, patience).await?;
+    let session = Session::open(&args.info, Feature::Download, args.lan, Some(args.router), patience).await?;
     let bar = ProgressBar::with_draw_target(
         None,
         if args.json { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() },

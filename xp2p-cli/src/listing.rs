@@ -19,7 +19,7 @@ use crate::{output, when};
 const DAY: u64 = 86_400;
 
 pub(crate) async fn status(args: &Ask) -> Result<u8> {
-    let session = Session::open(&args.info, Feature::Command, None).await?;
+    let session = Session::open(&args.info, Feature::Command, args.lan, None, None).await?;
     let timeout = std::time::Duration::from_millis(args.timeout);
     let mut replies = serde_json::Map::new();
     let mut code = 0;
@@ -84,7 +84,8 @@ pub(crate) async fn records(args: &Records) -> Result<u8> {
             BuiltIn::RecordIndex { start_time, end_time, kind: None }
         }
     };
-    let outcome = send(&args.ask.info, builtin.to_command(args.ask.channel), args.ask.timeout).await?;
+    let outcome =
+        send(&args.ask.info, args.ask.lan, builtin.to_command(args.ask.channel), args.ask.timeout).await?;
     let CommandOutcome::Success { data } = &outcome else { return Ok(finish(&outcome)) };
     if args.ask.json {
         return Ok(finish(&outcome));
@@ -119,7 +120,7 @@ pub(crate) async fn files(args: &Files) -> Result<u8> {
     let (start_time, end_time) = range(&args.start, &args.end)?;
     let file_type = if args.pictures { FileType::Picture } else { FileType::Video };
     let command = BuiltIn::FileList { start_time, end_time, file_type }.to_command(args.ask.channel);
-    let outcome = send(&args.ask.info, command, args.ask.timeout).await?;
+    let outcome = send(&args.ask.info, args.ask.lan, command, args.ask.timeout).await?;
     let CommandOutcome::Success { data } = &outcome else { return Ok(finish(&outcome)) };
     if args.ask.json {
         return Ok(finish(&outcome));

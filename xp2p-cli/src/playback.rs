@@ -40,7 +40,7 @@ pub(crate) async fn run(args: &Playback) -> Result<bool> {
     };
     AnyRequest::Playback(request.clone()).to_head().map_err(|e| usage(e.to_string()))?;
     let signals = stop::signals()?;
-    let session = Session::open(&args.info, Feature::Live, None).await?;
+    let session = Session::open(&args.info, Feature::Live, args.lan, Some(args.router), None).await?;
     let (stream, hub) = session.viewer.start_playback(session.service.id, request).await?;
     let told = StatStream { action: "playback", key: stream, hub: hub.clone() };
     let mut player = PlayerConfig::new(args.listen);

@@ -6,6 +6,7 @@ use anyhow::Result;
 use xp2p_driver::viewer::{Service, ViewerHandle};
 use xp2p_proto::info::{Feature, Xp2pInfo};
 
+use crate::args::{Lan, Router};
 use crate::rt::{Rt, rt};
 use crate::view;
 
@@ -19,13 +20,20 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Begins to connect. `need` is what the camera must be able to do.
-    pub(crate) async fn open(info: &str, need: Feature, patience: Option<Duration>) -> Result<Self> {
+    /// Begins to connect. `need` is what the camera must be able to do. `router`: `None` for what is over before asking the router
+    /// would be worth it.
+    pub(crate) async fn open(
+        info: &str,
+        need: Feature,
+        lan: Lan,
+        router: Option<Router>,
+        patience: Option<Duration>,
+    ) -> Result<Self> {
         let info: Xp2pInfo = crate::info::parse(info)?;
         info.version().require(need).map_err(|e| anyhow::anyhow!("{e} ({})", e.code().number()))?;
         let mut config = view::config(LATENCY)?;
-        // A command is over before it would be worth it.
-        config.port_mapping = need != Feature::Command;
+        config.lan = !lan.no_lan;
+        config.port_mapping = router.is_some_and(|router| !router.no_port_mapping);
         if let Some(patience) = patience {
             config.patience = patience;
         }

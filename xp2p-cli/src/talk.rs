@@ -51,7 +51,7 @@ pub(crate) async fn run(args: &Talk) -> Result<()> {
         let file = std::fs::File::open(&args.input);
         Box::new(file.with_context(|| format!("cannot read {}", args.input.display()))?)
     };
-    let session = Session::open(&args.info, Feature::Live, None).await?;
+    let session = Session::open(&args.info, Feature::Live, args.lan, Some(args.router), None).await?;
     let talk = session.viewer.talk(session.service.id, Voice { channel: args.channel, calltype }).await?;
     talk.accepted().await?;
     if args.json {

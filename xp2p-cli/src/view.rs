@@ -86,8 +86,8 @@ pub(crate) async fn run(args: &View) -> Result<bool> {
     let signals = stop::signals()?;
     let socket = socket::bind("[::]:0".parse()?, args.socket_buffer)?;
     let mut config = config(Duration::from_millis(args.latency))?;
-    config.lan = !args.no_lan;
-    config.port_mapping = !args.no_port_mapping;
+    config.lan = !args.lan.no_lan;
+    config.port_mapping = !args.router.no_port_mapping;
     let viewer = ViewerHandle::spawn_on(&rt(), socket, config)?;
     let mut player = PlayerConfig::new(args.listen);
     player.allow_origins = args.allow_origins.clone();

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use xp2p_driver::origin::client::OriginConfig;
 use xp2p_driver::page::SwarmPage;
 use xp2p_driver::player::{PlayerConfig, PlayerServer, Sharing};
+use xp2p_driver::portmap::PortMapping;
 use xp2p_driver::runtime::sleep;
 use xp2p_driver::watch::{WatchConfig, WatchError, WatchEvent, WatchStats};
 use xp2p_proto::info::ServerSpec;
@@ -19,7 +20,7 @@ use crate::output::Status;
 use crate::record::record;
 use crate::rt::{Watcher, rt};
 use crate::when::usage;
-use crate::{known, output, page, secret, stop, view};
+use crate::{known, output, page, port, secret, stop, view};
 
 /// How often the numbers are refreshed.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -72,11 +73,13 @@ fn config(args: &Watch) -> Result<WatchConfig> {
     config.use_peers = !args.no_peers;
     config.share = !args.no_peers;
     config.bind = args.bind;
+    config.port_mapping = !args.router.no_port_mapping;
     Ok(config)
 }
 
 enum News {
     Watcher(WatchEvent),
+    Port(PortMapping),
     Refresh,
     /// So many seconds of the stream have come.
     Enough,
@@ -109,12 +112,16 @@ pub(crate) async fn run_until(args: &Watch, signals: &async_channel::Receiver<()
     // When something of the stream came last, and how many tags that were.
     let mut alive = (start, 0);
     let mut told = start;
+    let mut port_mapping = watcher.port_mapping().status();
     let mut trouble = None;
     let mut rates = Rates::default();
     loop {
         let next = futures_lite::future::or(
             futures_lite::future::or(
-                async { events.recv().await.map_or(News::Stop, News::Watcher) },
+                futures_lite::future::or(
+                    async { events.recv().await.map_or(News::Stop, News::Watcher) },
+                    async { News::Port(watcher.port_mapping().changed(&port_mapping).await) },
+                ),
                 async {
                     (&mut meter).await;
                     News::Enough
@@ -148,6 +155,10 @@ pub(crate) async fn run_until(args: &Watch, signals: &async_channel::Receiver<()
                     trouble = Some(reason.clone());
                 }
                 teller.event(&status_line, &event);
+            }
+            News::Port(now) => {
+                port_mapping = now;
+                port::event(&port_mapping).iter().for_each(|event| teller.say(event));
             }
             News::Refresh => {
                 let tags = watcher.hub().stats().tags;

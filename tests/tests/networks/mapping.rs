@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use xp2p_tests::netns::gateway::{self, Gateway, Speaks, open_ports};
 use xp2p_tests::netns::home::{Camera, Home, START, interrupt, start};
-use xp2p_tests::netns::internet::{Internet, Site};
+use xp2p_tests::netns::internet::{Internet, SERVER, SERVER_ALT, SERVER_NAME, Site};
 use xp2p_tests::netns::nat::Nat;
 use xp2p_tests::netns::player::Player;
 use xp2p_tests::netns::{alone, available};
-use xp2p_tests::processes::{TempDir, run};
+use xp2p_tests::processes::{Process, TempDir, run};
 
 /// For the first picture and a direct path. A good machine needs a tenth of a second.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -134,6 +134,84 @@ fn a_router_in_front_of_the_viewer_helps_as_well() {
         assert_eq!((without.as_deref(), with.as_deref()), (Some("relay"), Some("direct")), "{speaks:?}");
         assert!(is_closed_again(&viewer_site), "{speaks:?}: a port is still open");
     }
+}
+
+/// A server that publishes one stream, whose viewers meet there.
+struct Room {
+    dir: TempDir,
+    url: String,
+    tracker: String,
+    _server: Process,
+}
+
+impl Room {
+    fn new(internet: &Internet) -> Self {
+        const PORT: u16 = 20_443;
+        let dir = TempDir::new("mapping-swarm");
+        let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.to_owned()])
+            .expect("a certificate of its own");
+        std::fs::write(dir.path().join("cert.pem"), made.cert.pem()).expect("a file");
+        std::fs::write(dir.path().join("key.pem"), made.signing_key.serialize_pem()).expect("a file");
+        let (listen, alt) = (format!("{SERVER}:20002"), format!("{SERVER_ALT}:20003"));
+        let (media, name) = (format!("{SERVER}:{PORT}"), format!("{SERVER_NAME}:{PORT}"));
+        let publish = format!("room={}", concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/clip.flv"));
+        let addresses = ["--listen", &listen, "--listen-alt", &alt, "--public-host", SERVER_NAME, "--open"];
+        let tls = ["--tls-cert", "cert.pem", "--tls-key", "key.pem"];
+        let stream = ["--media", &media, "--media-name", &name, "--publish", &publish];
+        let args = [&["server"], &addresses[..], &tls, &stream].concat();
+        let mut server = start(internet.server(), "server", dir.path(), &args);
+        let tracker = server.line(START);
+        assert!(tracker.starts_with(SERVER_NAME) && tracker.contains('#'), "{tracker}");
+        Self { dir, url: format!("https://{name}/live/room.flv"), tracker, _server: server }
+    }
+
+    fn watch(&self, site: &Site, name: &str, more: &[&str]) -> Process {
+        let args =
+            ["watch", &self.url, "--tracker", &self.tracker, "--ca", "cert.pem", "--no-player", "--json"];
+        start(&site.client, name, self.dir.path(), &[&args[..], more].concat())
+    }
+}
+
+/// Share of the stream that came from other viewers.
+fn shared(watcher: &mut Process) -> f64 {
+    let summary = watcher.event("summary", Duration::from_secs(60));
+    let bytes = |name: &str| summary[name].as_f64().expect("a number");
+    bytes("p2p_bytes") / (bytes("p2p_bytes") + bytes("origin_bytes")).max(1.0)
+}
+
+#[test]
+fn viewers_who_cannot_reach_each_other_share_a_stream_if_a_router_lets_one_of_them_in() {
+    let _alone = alone();
+    if !available() || !gateway::available() {
+        return;
+    }
+    let internet = Internet::new();
+    let room = Room::new(&internet);
+    let first_site = internet.routable_site("first", Nat::SymmetricRandom);
+    let second_site = internet.site("second", Nat::SymmetricRandom);
+    let _daemon = Gateway::start(&first_site, Speaks::Pcp, room.dir.path());
+    let seconds = ["--seconds", "12"];
+
+    let mut first = room.watch(&first_site, "first without", &["--no-port-mapping"]);
+    first.event("first-picture", START);
+    assert!(open_ports(&first_site.routers[0]).is_empty(), "it was told not to");
+    let mut second = room.watch(&second_site, "second without", &seconds);
+    let without = shared(&mut second);
+    interrupt(&first);
+    first.wait(Duration::from_secs(10));
+
+    let mut first = room.watch(&first_site, "first with", &[]);
+    let told = first.event("port-mapping", ASKING);
+    assert_eq!(told["state"], "mapped", "{told}");
+    first.event("first-picture", START);
+    let mut second = room.watch(&second_site, "second with", &seconds);
+    let with = shared(&mut second);
+    println!("share of the stream that came from the other viewer: without {without:.2}, with {with:.2}");
+    assert!(without == 0.0 && with > 0.5, "without {without}, with {with}");
+
+    interrupt(&first);
+    first.wait(Duration::from_secs(10));
+    assert!(is_closed_again(&first_site), "a port is still open");
 }
 
 #[test]

@@ -254,6 +254,7 @@ impl<R: Runtime> P2pModule<R> {
                 servers: params.servers.clone(),
                 app_key: AppKey::new(&params.app_key, &params.app_secret_key),
                 bind: params.bind,
+                port_mapping: params.port_mapping,
                 origin: params.origin.clone(),
                 patience: params.patience,
                 sharing: Sharing::default(),

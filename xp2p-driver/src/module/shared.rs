@@ -30,6 +30,7 @@ pub(super) struct SharedConfig {
     pub(super) servers: Vec<ServerSpec>,
     pub(super) app_key: AppKey,
     pub(super) bind: SocketAddr,
+    pub(super) port_mapping: bool,
     pub(super) origin: OriginConfig,
     pub(super) patience: Duration,
     pub(super) sharing: Sharing,
@@ -81,6 +82,7 @@ impl<R: Runtime> Shared<R> {
         let config = WatchConfig {
             app_key: Some(shared.app_key),
             bind: shared.bind,
+            port_mapping: shared.port_mapping,
             origin: shared.origin,
             ..WatchConfig::new(url, tracker)
         };

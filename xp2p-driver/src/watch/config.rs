@@ -34,6 +34,9 @@ pub struct WatchConfig {
     pub signers: Vec<PublicKey>,
     /// The UDP address to use.
     pub bind: SocketAddr,
+    /// Whether the router is asked to let other viewers in (PCP, NAT-PMP, UPnP), if there is a tracker to meet them at.
+    /// Default true.
+    pub port_mapping: bool,
     /// How the origin is read.
     pub origin: OriginConfig,
     /// Whether to pass pieces on. Default true.
@@ -61,6 +64,7 @@ impl WatchConfig {
             app_key: None,
             signers: Vec::new(),
             bind: (Ipv6Addr::UNSPECIFIED, 0).into(),
+            port_mapping: true,
             origin: OriginConfig::default(),
             share: true,
             use_peers: true,

@@ -34,6 +34,7 @@ use self::tracker::Way;
 use crate::handle::{Gone, Handle};
 use crate::origin::client::{OriginClient, check_url};
 use crate::player::{Hub, Intake, StatSource};
+use crate::portmap::PortMapper;
 use crate::runtime::Runtime;
 use crate::transit::capability_of;
 
@@ -52,6 +53,7 @@ pub struct Watcher<R> {
     hub: Hub,
     known: SharedKnown,
     events: async_channel::Receiver<WatchEvent>,
+    port: PortMapper,
 }
 
 impl<R: Runtime> Watcher<R> {
@@ -101,6 +103,8 @@ impl<R: Runtime> Watcher<R> {
         let handle = Handle::spawn(runtime, &[config.bind], |_, now| {
             Ok((Peer::new(peer, now).map_err(io::Error::other)?, role))
         })?;
+        let wanted = config.port_mapping && config.tracker.is_some();
+        let port = PortMapper::start_for(runtime, wanted, &handle, Peer::set_mapped_address);
         let reading = Reading {
             runtime: runtime.clone(),
             client: OriginClient::new(runtime, config.origin),
@@ -119,7 +123,7 @@ impl<R: Runtime> Watcher<R> {
             };
             runtime.spawn(Box::pin(way.run(heard)));
         }
-        Ok(Self { runtime: runtime.clone(), handle, stream, hub, known, events })
+        Ok(Self { runtime: runtime.clone(), handle, stream, hub, known, events, port })
     }
 
     /// The handle of the machine, for all that has no method here.
@@ -151,6 +155,11 @@ impl<R: Runtime> Watcher<R> {
     /// Where its socket is bound.
     pub fn local_addr(&self) -> SocketAddr {
         self.handle.local_addr()
+    }
+
+    /// How it stands with its port at the router.
+    pub fn port_mapping(&self) -> &PortMapper {
+        &self.port
     }
 
     /// What it has done, and how it is.
@@ -212,9 +221,10 @@ impl<R: Runtime> Watcher<R> {
         self.handle.call(move |peer, now| peer.set_upload_limit(now, limit)).await
     }
 
-    /// Says goodbye to the tracker and the other viewers, so that they need not miss it first. The hub ends.
+    /// Says goodbye to the tracker and the other viewers, so that they need not miss it first, and gives the port back. The hub
+    /// ends.
     pub async fn close(&self) {
-        self.handle.shutdown().await;
+        futures_lite::future::zip(self.port.stop(), self.handle.shutdown()).await;
         self.hub.end();
     }
 }

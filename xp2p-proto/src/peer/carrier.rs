@@ -314,6 +314,7 @@ impl Peer {
             RegistrationNews::ServerKey { key, .. } => self.events.push_back(PeerEvent::ServerKey { key }),
             RegistrationNews::Registered { observed, .. } => {
                 self.events.push_back(PeerEvent::Registered { observed });
+                self.review_nat(now);
                 self.open_talk(now);
             }
             RegistrationNews::Lost { reason, .. } => {

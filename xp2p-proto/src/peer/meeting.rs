@@ -13,7 +13,7 @@ use super::session::Session;
 use super::{CLOSE_NO_PATH, PEER_ALPN, Peer};
 use crate::link::ConnId;
 use crate::swarm::constants::MAX_NEIGHBOURS;
-use crate::swarm::{Candidate, PeerId};
+use crate::swarm::{Candidate, NatClass, PeerId};
 
 /// What comes of the addresses that the tracker told comes within this time: the first packet can be lost and sent again (after
 /// three times the round trip that is assumed at first), and few round trips are as long as the rest.
@@ -77,6 +77,23 @@ impl Meetings {
     }
 }
 
+/// What a network of that class lets others do if its router lets everybody in at `mapped`, for a member whom its server sees at
+/// `observed`.
+pub(super) fn nat_with_mapping(
+    class: NatClass,
+    mapped: Option<SocketAddr>,
+    observed: &[SocketAddr],
+) -> NatClass {
+    match mapped {
+        // Others connect to where the server sees us.
+        Some(mapped) if observed.contains(&mapped) => NatClass::Public,
+        // There they do not get in unless we knock, but if that is of no use they learn of the other port over the relay.
+        Some(mapped) if observed.iter().any(|seen| seen.ip() == mapped.ip()) => class.min(NatClass::Cone),
+        // A router may name any address, or stand behind another NAT.
+        _ => class,
+    }
+}
+
 impl Peer {
     /// The scheduler wants to be connected to `candidate`.
     pub(super) fn connect(&mut self, now: Instant, candidate: Candidate) {
@@ -96,7 +113,7 @@ impl Peer {
             return;
         };
         match self.address_of(&contact) {
-            Some(addr) if candidate.nat.must_begin(self.config.nat) => {
+            Some(addr) if candidate.nat.must_begin(self.nat()) => {
                 self.knock(addr);
                 self.meetings.expect(now, candidate, true);
             }
@@ -226,10 +243,26 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::swarm::NatClass;
 
     fn candidate(n: u64) -> Candidate {
         Candidate { peer: PeerId(n), nat: NatClass::Cone, origin_fed: false, contact: Bytes::new() }
+    }
+
+    #[test]
+    fn a_port_that_the_router_has_opened_makes_a_network_better_if_it_is_where_the_server_sees_us() {
+        use NatClass::{Cone, Public, Restricted, Symmetric, Unknown};
+        let addr = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let seen = [addr("[2001:db8::1]:9"), addr("192.0.2.1:5000")];
+        let with = |class, mapped| nat_with_mapping(class, Some(addr(mapped)), &seen);
+        assert_eq!(with(Symmetric, "192.0.2.1:5000"), Public);
+        for (class, better) in
+            [(Public, Public), (Cone, Cone), (Restricted, Cone), (Symmetric, Cone), (Unknown, Cone)]
+        {
+            assert_eq!(with(class, "192.0.2.1:5001"), better, "another port");
+            assert_eq!(with(class, "192.0.2.2:5000"), class, "somebody else's address");
+            assert_eq!(nat_with_mapping(class, None, &seen), class);
+            assert_eq!(nat_with_mapping(class, Some(addr("192.0.2.1:5000")), &[]), class, "not seen yet");
+        }
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub use self::token::{DoorTag, MembershipToken, TOKEN_LEN, TokenError};
 use self::batches::Batches;
 use self::contact::Contact;
 use self::filled::Filled;
-use self::meeting::Meetings;
+use self::meeting::{Meetings, nat_with_mapping};
 use self::membership::Membership;
 use self::neighbours::{MAX_CONNECTIONS, Neighbours};
 use self::origin::Origin;
@@ -128,6 +128,8 @@ pub struct Peer {
     trust: Option<Trust>,
     events: VecDeque<PeerEvent>,
     next_check: Instant,
+    /// What others are told of our network.
+    told_nat: NatClass,
     stats: PeerStats,
     closing: bool,
     #[cfg(feature = "sim")]
@@ -192,6 +194,7 @@ impl Peer {
             trust: None,
             events: VecDeque::new(),
             next_check: now + CHECK,
+            told_nat: config.nat,
             stats: PeerStats::default(),
             closing: false,
             #[cfg(feature = "sim")]
@@ -265,12 +268,43 @@ impl Peer {
     /// Tells what its network lets others do, once that is known, or again later.
     pub fn set_nat(&mut self, now: Instant, nat: NatClass) {
         self.config.nat = nat;
-        self.member.set_nat(now, nat);
+        self.tell_nat(now);
+        self.turn(now);
+    }
+
+    /// Replaces the address at which a router lets everybody in to us, which peers then try first. `None`: there is none. Whoever
+    /// drives the machine asks the router (PCP, NAT-PMP, UPnP). If the server sees us at that IP address, others are told that
+    /// they can reach us, whatever the network does otherwise.
+    pub fn set_mapped_address(&mut self, now: Instant, addr: Option<SocketAddr>) {
+        self.link.set_mapped_address(now, addr);
+        self.review_nat(now);
+        self.turn(now);
+    }
+
+    /// The address that [`set_mapped_address`](Self::set_mapped_address) has told.
+    pub fn mapped_address(&self) -> Option<SocketAddr> {
+        self.link.mapped_address()
+    }
+
+    /// What our network lets others do, as far as it is known.
+    fn nat(&self) -> NatClass {
+        nat_with_mapping(self.config.nat, self.link.mapped_address(), self.link.observed_addresses())
+    }
+
+    fn tell_nat(&mut self, now: Instant) {
+        self.told_nat = self.nat();
+        self.member.set_nat(now, self.told_nat);
         if self.talk.is_some() {
             // The tracker learns it when the member joins, which it may do again.
             self.member.tracker_back(now);
         }
-        self.turn(now);
+    }
+
+    /// Tells it if a port that was mapped, or an address at which a server sees us, has changed it.
+    fn review_nat(&mut self, now: Instant) {
+        if self.nat() != self.told_nat {
+            self.tell_nat(now);
+        }
     }
 
     /// Tells the addresses of the server, once its name is resolved, or again later.
@@ -429,6 +463,7 @@ impl Machine for Peer {
             self.check_round_trips();
             self.meetings.forget_knocks();
             self.check_memberships(now);
+            self.review_nat(now);
         }
         if self.talk_after.is_some_and(|at| at <= now) {
             self.talk_after = None;
