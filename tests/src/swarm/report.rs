@@ -329,6 +329,13 @@ impl Report {
             _ => wanted,
         };
         goals.at_least("steady offload, %", (wanted * 10.0).round() / 10.0, steady.offload);
+        if self.config.level == Level::Message && size == 0 && viewers >= 100.0 {
+            // The design's limit is that of as many viewers as there are members, but those who do harm do not count, and what two
+            // pullers leave depends on how many do.
+            let limit = 100.0 - 200.0 / steady.viewers;
+            let margin = if churn { 0.5 } else { 0.1 };
+            goals.at_most("steady offload below what two pullers leave, points", margin, limit - steady.offload);
+        }
         if scenario == Scenario::Flash {
             let [flash, whole] = [self.span("flash"), self.span("whole")];
             goals.at_least("offload of the whole event, %", [97.6, 99.6, 99.6][size], whole.offload);
