@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Attacks that the table has a row for.
-const ATTACKS: [&str; 19] = [
+const ATTACKS: [&str; 20] = [
     "Spoofed source",
     "Replayed first packets",
     "Relay flow guessing",
@@ -21,6 +21,7 @@ const ATTACKS: [&str; 19] = [
     "Path traversal in file names",
     "DNS rebinding",
     "Terminal escape codes",
+    "Camera that breaks the protocol",
     "Candidates that point at third parties",
     "Witness pointed at private addresses",
     "Ticket registered by another key",

@@ -6,9 +6,10 @@
 //! * `honest`, `stranger`: who watches, and who attacks.
 //! * `sources`, `replays`, `flows`, `handshakes`: datagrams. `third_parties`: addresses. `tickets`: whose camera it is.
 //! * `requests`, `files`, `words`: what is asked for, and what is said.
-//! * `swarms`: many identities, and forged digests.
+//! * `swarms`: many identities, and forged digests. `cameras`: what the one says that is watched.
 //! * `documented`: the list is right.
 
+mod cameras;
 mod documented;
 mod files;
 mod flows;
