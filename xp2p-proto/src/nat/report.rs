@@ -87,3 +87,61 @@ impl NatReport {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Behaviour::{AddressAndPortDependent, AddressDependent, EndpointIndependent, Unknown};
+    use super::*;
+
+    /// What a person is told: the name, and the beginning of the advice.
+    fn told(
+        translated: Option<bool>,
+        mapping: Behaviour,
+        filtering: Behaviour,
+    ) -> (&'static str, &'static str) {
+        let public = Some(SocketAddr::from(([203, 0, 113, 9], 40_000)));
+        let report = NatReport { public, rtt: None, translated, mapping, filtering, keeps_port: None };
+        assert!(!report.is_blocked());
+        (report.name(), report.advice())
+    }
+
+    #[test]
+    fn every_kind_has_its_familiar_name() {
+        let named = |translated, mapping, filtering| told(translated, mapping, filtering).0;
+        let restricted = [AddressDependent, AddressAndPortDependent];
+        for mapping in [EndpointIndependent, AddressDependent, AddressAndPortDependent, Unknown] {
+            assert_eq!(named(Some(false), mapping, EndpointIndependent), "no NAT");
+            assert_eq!(named(Some(false), mapping, Unknown), "no NAT, perhaps a firewall");
+            assert_eq!(restricted.map(|f| named(Some(false), mapping, f)), ["no NAT, but a firewall"; 2]);
+        }
+        // Whether addresses are translated may be unknown, as behind a tunnel; that the mapping is known shows a NAT.
+        for translated in [Some(true), None] {
+            let cone = |filtering| named(translated, EndpointIndependent, filtering);
+            assert_eq!(cone(EndpointIndependent), "full cone NAT");
+            assert_eq!(restricted.map(cone), ["address-restricted NAT", "port-restricted NAT"]);
+            assert_eq!(cone(Unknown), "cone NAT");
+            assert_eq!(restricted.map(|m| named(translated, m, Unknown)), ["symmetric NAT"; 2]);
+            assert_eq!(named(translated, Unknown, AddressDependent), "NAT of unknown kind");
+        }
+    }
+
+    #[test]
+    fn the_advice_follows_from_what_peers_can_count_on() {
+        let advice = |translated, mapping| told(translated, mapping, Unknown).1;
+        assert!(advice(Some(false), AddressAndPortDependent).contains("will work"));
+        assert!(advice(Some(true), EndpointIndependent).contains("will work"));
+        assert!(advice(None, Unknown).contains("--listen-alt"));
+        assert!(advice(Some(true), AddressDependent).contains("relay is used"));
+        let blocked = NatReport {
+            public: None,
+            rtt: None,
+            translated: None,
+            mapping: Unknown,
+            filtering: Unknown,
+            keeps_port: None,
+        };
+        assert!(blocked.is_blocked());
+        assert_eq!(blocked.name(), "UDP is blocked");
+        assert!(blocked.advice().contains("Is the server running"));
+    }
+}
