@@ -334,7 +334,11 @@ impl Report {
             // pullers leave depends on how many do.
             let limit = 100.0 - 200.0 / steady.viewers;
             let margin = if churn { 0.5 } else { 0.1 };
-            goals.at_most("steady offload below what two pullers leave, points", margin, limit - steady.offload);
+            goals.at_most(
+                "steady offload below what two pullers leave, points",
+                margin,
+                limit - steady.offload,
+            );
         }
         if scenario == Scenario::Flash {
             let [flash, whole] = [self.span("flash"), self.span("whole")];
