@@ -62,6 +62,8 @@ use crate::wire::{Frame, Kind, RefuseReason};
 
 /// Most control datagrams (frames, stateless answers) that wait to be sent; more are dropped and counted.
 const MAX_QUEUED: usize = 256;
+/// Whoever has not shown that its address is its own gets at most so many times the bytes that came (RFC 9000, section 8.1).
+const AMPLIFICATION: usize = 3;
 /// Most addresses of our own that we keep and offer to peers.
 const MAX_OWN_ADDRS: usize = 8;
 /// Most addresses at which servers have seen us that we offer to peers.
@@ -1021,6 +1023,7 @@ impl Link {
         payload: BytesMut,
     ) -> bool {
         self.scratch.clear();
+        let most = payload.len() * AMPLIFICATION;
         match self.endpoint.handle(now, path, ecn, payload, &mut self.scratch) {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                 let index = handle.0;
@@ -1040,6 +1043,10 @@ impl Link {
                 }
             }
             Some(DatagramEvent::NewConnection(incoming)) => self.handle_incoming(now, path, incoming),
+            // Found by fuzzing: twelve bytes of an unknown version are answered with forty that name those we know.
+            Some(DatagramEvent::Response(transmit)) if transmit.size > most => {
+                self.stats.unknown_datagrams += 1
+            }
             Some(DatagramEvent::Response(transmit)) => self.send_stateless(path, transmit.size),
             None => {}
         }
