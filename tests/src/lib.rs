@@ -7,6 +7,7 @@ pub mod local;
 pub mod media;
 #[cfg(target_os = "linux")]
 pub mod netns;
+pub mod on_link;
 pub mod packets;
 pub mod poisoner;
 pub mod probing;

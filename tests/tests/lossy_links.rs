@@ -9,6 +9,7 @@ use xp2p_proto::request::Download;
 use xp2p_proto::viewer::{Resume, ServiceConfig, StreamKey, ViewerEvent};
 use xp2p_tests::flow::Flow;
 use xp2p_tests::media::MediaConfig;
+use xp2p_tests::on_link::OnLink;
 use xp2p_tests::sim::{HostConfig, HostId, LinkConfig, PipeConfig};
 use xp2p_tests::world::{World, WorldConfig, secret};
 
@@ -180,13 +181,13 @@ fn host(name: &str, ip: IpAddr) -> HostConfig {
 }
 
 /// The receiving end of a flow of others.
-fn add_sink(world: &mut World) -> HostId<Flow> {
+fn add_sink(world: &mut World) -> HostId<OnLink<Flow>> {
     let sink = Flow::sink(secret(50), Entropy::seeded(world.seed() * 8 + 6));
     world.sim.add_host(host("sink", SINK.ip()), sink)
 }
 
 /// Begins a flow of others: to the sink, under CUBIC.
-fn add_source(world: &mut World) -> HostId<Flow> {
+fn add_source(world: &mut World) -> HostId<OnLink<Flow>> {
     let entropy = Entropy::seeded(world.seed() * 8 + 7);
     let key = secret(50).public();
     let source = Flow::source(secret(51), entropy, Congestion::Cubic, key, SINK, world.sim.now());
@@ -197,7 +198,7 @@ fn add_source(world: &mut World) -> HostId<Flow> {
 struct Contest {
     world: World,
     download: Option<StreamKey>,
-    sink: HostId<Flow>,
+    sink: HostId<OnLink<Flow>>,
     came: u64,
 }
 
@@ -236,7 +237,7 @@ impl Contest {
                 self.world.sim.with(self.world.viewer, |v, now| v.release(now, stream, data.len()));
             }
         }
-        [self.came, self.world.sim.machine(self.sink).received()]
+        [self.came, self.world.sim.machine(self.sink).role.received()]
     }
 }
 
@@ -311,7 +312,7 @@ fn a_stream_keeps_up_beside_a_cubic_flow() {
         let source = add_source(&mut world);
         world.sim.share_link(source, world.camera);
         let watched = watch(&mut world, Duration::from_secs(5), Duration::from_secs(26));
-        let rate = megabits(world.sim.machine(sink).received(), Duration::from_secs(28));
+        let rate = megabits(world.sim.machine(sink).role.received(), Duration::from_secs(28));
         watched.print(&format!("seed {seed}, beside a flow of {rate:.2} Mbit/s"));
         assert_eq!((watched.came, watched.late_groups), (watched.made, 0), "seed {seed}");
         assert!(rate > 4.5, "the other flow has its share as well: {rate} Mbit/s");

@@ -1,16 +1,16 @@
 //! A camera that its viewer has every reason to trust, since it holds the key, and that says nonsense.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use xp2p_proto::camera::VIEWER_ALPN;
 use xp2p_proto::link::stream::{end, read, write};
 use xp2p_proto::link::{ConnId, Dir, Entropy, Link, LinkConfig, LinkEvent, StreamId};
 use xp2p_proto::live::{Record, StreamHead, StreamKind};
-use xp2p_proto::machine::{Datagram, Machine, Transmit};
 use xp2p_proto::request::{Live, ResponseHead, printable};
 use xp2p_proto::viewer::{ServiceConfig, ServiceId, ViewerEvent};
+use xp2p_tests::on_link::{OnLink, Role};
 use xp2p_tests::sim::HostConfig;
 use xp2p_tests::world::{CAMERA_KEY, World, WorldConfig, assert_contract, secret};
 
@@ -27,35 +27,20 @@ struct Lie {
 
 /// The camera. It is written on the link, because a [`Camera`](xp2p_proto::camera::Camera) cannot be made to say such things.
 struct FalseCamera {
-    link: Link,
     lie: Lie,
     answered: Vec<(ConnId, StreamId)>,
 }
 
 impl FalseCamera {
-    fn new(lie: Lie) -> Self {
+    fn on_link(lie: Lie) -> OnLink<Self> {
         let mut config = LinkConfig::new(secret(CAMERA_KEY), Entropy::seeded(2800));
         config.accept = vec![VIEWER_ALPN];
-        Self { link: Link::new(config).expect("a link"), lie, answered: Vec::new() }
-    }
-
-    fn turn(&mut self) {
-        while let Some((conn, event)) = self.link.poll_event() {
-            match event {
-                LinkEvent::Opened(Dir::Bi) => {
-                    while let Some(stream) = self.link.quic(conn).and_then(|q| q.streams().accept(Dir::Bi)) {
-                        self.answer(conn, stream);
-                    }
-                }
-                LinkEvent::Readable(stream) => self.answer(conn, stream),
-                _ => {}
-            }
-        }
+        OnLink { link: Link::new(config).expect("a link"), role: Self { lie, answered: Vec::new() } }
     }
 
     /// As soon as anything is asked.
-    fn answer(&mut self, conn: ConnId, stream: StreamId) {
-        let Some(quic) = self.link.quic(conn) else { return };
+    fn answer(&mut self, link: &mut Link, conn: ConnId, stream: StreamId) {
+        let Some(quic) = link.quic(conn) else { return };
         let mut asked = false;
         read(quic, stream, usize::MAX, |_| asked = true);
         if !asked || self.answered.contains(&(conn, stream)) {
@@ -74,35 +59,19 @@ impl FalseCamera {
     }
 }
 
-impl Machine for FalseCamera {
-    type Event = ();
-
-    fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
-        self.link.handle_datagram(now, datagram);
-        self.turn();
-    }
-
-    fn handle_timeout(&mut self, now: Instant) {
-        self.link.handle_timeout(now);
-        self.turn();
-    }
-
-    fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<Transmit> {
-        self.link.poll_transmit(now, buf)
-    }
-
-    fn poll_event(&mut self) -> Option<()> {
-        None
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.link.poll_timeout()
-    }
-
-    fn set_wall_clock(&mut self, _now: Instant, _unix: Duration) {}
-
-    fn set_local_addresses(&mut self, now: Instant, addrs: &[SocketAddr]) {
-        self.link.set_local_addresses(now, addrs);
+impl Role for FalseCamera {
+    fn turn(&mut self, link: &mut Link) {
+        while let Some((conn, event)) = link.poll_event() {
+            match event {
+                LinkEvent::Opened(Dir::Bi) => {
+                    while let Some(stream) = link.quic(conn).and_then(|q| q.streams().accept(Dir::Bi)) {
+                        self.answer(link, conn, stream);
+                    }
+                }
+                LinkEvent::Readable(stream) => self.answer(link, conn, stream),
+                _ => {}
+            }
+        }
     }
 }
 
@@ -113,7 +82,7 @@ fn told(lie: Lie) -> Vec<Option<String>> {
     let info = world.info();
     let host = world
         .sim
-        .add_host(HostConfig::new("false camera", Ipv4Addr::new(192, 0, 2, 80)), FalseCamera::new(lie));
+        .add_host(HostConfig::new("false camera", Ipv4Addr::new(192, 0, 2, 80)), FalseCamera::on_link(lie));
     let at = world.sim.addr(host);
     // The one that tells the truth has the same key: only the address decides which of them it is.
     let service = world.sim.with(world.viewer, |viewer, now| {
@@ -124,7 +93,7 @@ fn told(lie: Lie) -> Vec<Option<String>> {
     });
     let told = [(); 2].map(|()| ask(&mut world, service));
     assert!(world.shown.is_empty() && world.sounds == 0 && world.harmed == 0, "media came");
-    assert_eq!(world.sim.machine(host).answered.len(), 2, "each request was answered");
+    assert_eq!(world.sim.machine(host).role.answered.len(), 2, "each request was answered");
     let lost =
         |e: &ViewerEvent| matches!(e, ViewerEvent::Disconnect { .. } | ViewerEvent::Reconnecting { .. });
     assert!(!world.events.iter().any(|(_, e)| lost(e)), "the service does not go on: {:?}", world.events);

@@ -63,7 +63,7 @@ use crate::wire::{Frame, Kind, RefuseReason};
 /// Most control datagrams (frames, stateless answers) that wait to be sent; more are dropped and counted.
 const MAX_QUEUED: usize = 256;
 /// Whoever has not shown that its address is its own gets at most so many times the bytes that came (RFC 9000, section 8.1).
-const AMPLIFICATION: usize = 3;
+pub(crate) const AMPLIFICATION: usize = 3;
 /// Most addresses of our own that we keep and offer to peers.
 const MAX_OWN_ADDRS: usize = 8;
 /// Most addresses at which servers have seen us that we offer to peers.
@@ -159,7 +159,7 @@ pub enum LinkEvent {
 /// Counters of what a link dropped and why.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LinkStats {
-    /// Datagrams that were neither QUIC nor a frame of ours.
+    /// Datagrams that were neither QUIC, in a version that is known, nor a frame of ours.
     pub unknown_datagrams: u64,
     /// Frames that could not be parsed or came where they have no meaning.
     pub bad_frames: u64,

@@ -273,8 +273,8 @@ impl Peer {
     }
 
     /// Replaces the address at which a router lets everybody in to us, which peers then try first. `None`: there is none. Whoever
-    /// drives the machine asks the router (PCP, NAT-PMP, UPnP). If the server sees us at that IP address, others are told that
-    /// they can reach us, whatever the network does otherwise.
+    /// drives the machine asks the router (PCP, NAT-PMP, UPnP). If the server sees us at just that address, others are told that
+    /// they can reach us, whatever the network does otherwise; if only the IP address is the same, that our NAT is a cone.
     pub fn set_mapped_address(&mut self, now: Instant, addr: Option<SocketAddr>) {
         self.link.set_mapped_address(now, addr);
         self.review_nat(now);

@@ -13,6 +13,7 @@ use rand_core::Rng;
 use super::cookie::Cookies;
 use super::limits::{Bucket, PerSource};
 use crate::keys::Ticket;
+use crate::link::AMPLIFICATION;
 use crate::wire::{Cookie, FlowId, OPEN_HEADER_LEN, RefuseReason};
 
 /// A flow without traffic ends after this long.
@@ -22,8 +23,6 @@ pub const IDLE: Duration = Duration::from_secs(60);
 const UNPROVEN: Duration = Duration::from_secs(10);
 /// This part of what a camera may get is for packets of such flows, all together: a flood of them takes nothing from those who watch.
 const STRANGERS: u64 = 4;
-/// Bytes that an address gets per byte it sent until it has proven that it receives them (RFC 9000 section 8).
-const AMPLIFICATION: u64 = 3;
 /// A first packet shorter than this is not passed on. New connections begin with at least 1,200 bytes (RFC 9000 section
 /// 14.1); a shorter packet is of a connection that goes on over a new flow. The camera would answer that with a path
 /// challenge of 1,200 bytes, the amplification limit would drop it, and QUIC would give the new path up. Once the
@@ -404,7 +403,7 @@ impl Relay {
             }
             End::Camera => {
                 flow.last_used = now;
-                if !flow.proven && flow.sent + len as u64 > flow.received * AMPLIFICATION {
+                if !flow.proven && flow.sent + len as u64 > flow.received * AMPLIFICATION as u64 {
                     self.stats.dropped += 1;
                     return ForwardOutcome::Drop;
                 }

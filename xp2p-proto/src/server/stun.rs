@@ -5,11 +5,9 @@ use std::time::Instant;
 
 use super::config::ServerConfig;
 use super::limits::Bucket;
+use crate::link::AMPLIFICATION;
 use crate::machine::Datagram;
 use crate::stun::{Attribute, CHANGE_IP, CHANGE_PORT, Class, Message};
-
-/// An answer is at most this many times as long as its request, so that a forged source gains little.
-const AMPLIFICATION: usize = 3;
 
 #[derive(Debug)]
 pub(super) struct StunResponder {

@@ -29,16 +29,20 @@ impl<P: Payload> Member<P> {
 
     /// How many children a part of the uplink feeds.
     fn slots_at(&self, share: f64) -> i32 {
-        let each = self.rate * OVERHEAD / LANES as f64;
-        let slots = self.uplink.usable() as f64 * share / each.max(1.0);
         // Rounded: at two or three children, always rounding down would waste a fifth of all uplinks.
-        ((slots + 0.5) as i32).min(self.room()).clamp(0, MAX_SLOTS)
+        let slots = self.fed_by(self.uplink.usable() as f64 * share) + 0.5;
+        (slots as i32).min(self.room()).clamp(0, MAX_SLOTS)
     }
 
     /// How many children the uplink feeds without a queue, besides what else it has to carry.
     fn room(&self) -> i32 {
+        self.fed_by(self.uplink.sustained() as f64) as i32
+    }
+
+    /// How many children so many bit/s feed.
+    fn fed_by(&self, bits: f64) -> f64 {
         let each = self.rate * OVERHEAD / LANES as f64;
-        (self.uplink.sustained() as f64 / each.max(1.0)) as i32
+        bits / each.max(1.0)
     }
 
     /// What the tracker compares members by: what the uplink would feed if this member did not read the origin for others. Those who do

@@ -6,7 +6,7 @@ use super::shelf::Announced;
 use super::{Action, Member, Ms};
 use crate::swarm::constants::{
     BATCH_LANES, BATCH_PATIENCE_MS, BATCH_TIMEOUT_MS, LANES, LIVE_MS, MAX_AHEAD_MS, MAX_BATCHES, MAX_PENDING,
-    MAX_PIECES, OWN_SHARE, PUSH_GAP_MS,
+    MAX_PIECES, PUSH_GAP_MS,
 };
 use crate::swarm::{
     Batch, Message, Misdeed, Path, Payload, PeerId, PieceHead, PieceInfo, PieceNo, ToTracker,
@@ -112,7 +112,7 @@ impl<P: Payload> Member<P> {
         // A keyframe makes one batch heavy; the mean of several seconds is what counts.
         let weight = (time / 10_000.0).min(0.1);
         self.rate += (rate.min(200e6) - self.rate) * weight;
-        self.uplink.own = (self.rate * OWN_SHARE) as u64;
+        self.uplink.set_stream_rate(self.rate);
     }
 
     fn begin_anew(&mut self) {

@@ -46,8 +46,8 @@ use self::rescue::Origin;
 use self::shelf::Shelf;
 use self::uplink::Uplink;
 use super::constants::{
-    FIRST_REPORT_MS, LANES, MAX_AHEAD_MS, MIN_STATUS_INTERVAL_MS, OPTIMISE_INTERVAL_MS, OWN_SHARE,
-    PASSING_LAG_MS, REPORT_INTERVAL_MS, SLOT_INTERVAL_MS, STATUS_INTERVAL_MS, TICK,
+    FIRST_REPORT_MS, LANES, MAX_AHEAD_MS, MIN_STATUS_INTERVAL_MS, OPTIMISE_INTERVAL_MS, PASSING_LAG_MS,
+    REPORT_INTERVAL_MS, SLOT_INTERVAL_MS, STATUS_INTERVAL_MS, TICK,
 };
 use super::{
     Batch, FromTracker, LaneStatus, Message, NatClass, Path, Payload, PeerId, PieceHead, PieceInfo, PieceNo,
@@ -160,7 +160,7 @@ impl<P: Payload> Member<P> {
             next_shed: 0,
             config,
         };
-        member.uplink.own = (member.rate * OWN_SHARE) as u64;
+        member.uplink.set_stream_rate(member.rate);
         member.slots = member.base_slots();
         member.join();
         if !member.config.use_peers {

@@ -151,6 +151,17 @@ impl Bench {
         bench
     }
 
+    /// The same, and both have delivered everything from the keyframe on that a newcomer begins with.
+    fn delivered() -> Self {
+        let mut bench = Self::watching();
+        bench.accept_all();
+        for no in 20..40 {
+            bench.piece(A, no, GOOD);
+            bench.piece(B, no, GOOD);
+        }
+        bench
+    }
+
     /// Accepts every subscription that was asked for.
     fn accept_all(&mut self) {
         for action in self.actions() {
@@ -371,13 +382,8 @@ fn children_get_what_they_lack_and_the_rest_of_the_substream() {
 /// Found by a swarm of 16 over packets: each batch that came made the member forget that one was missing.
 #[test]
 fn a_missing_digest_is_asked_for_while_others_keep_coming() {
-    let mut bench = Bench::watching();
-    bench.accept_all();
     // Neighbours that never deliver anything are not asked.
-    for no in 20..40 {
-        bench.piece(A, no, GOOD);
-        bench.piece(B, no, GOOD);
-    }
+    let mut bench = Bench::delivered();
     bench.announce(40..44);
     let lost = Message::RequestBatch { no: bench.batch(44..48).no };
     let mut asked = false;
@@ -394,12 +400,7 @@ fn a_missing_digest_is_asked_for_while_others_keep_coming() {
 
 #[test]
 fn with_sharing_off_nothing_is_sent_from_that_moment() {
-    let mut bench = Bench::watching();
-    bench.accept_all();
-    for no in 20..40 {
-        bench.piece(A, no, GOOD);
-        bench.piece(B, no, GOOD);
-    }
+    let mut bench = Bench::delivered();
     for lane in 0..LANES as u8 {
         bench.member.handle_message(bench.now, B, Message::Subscribe { lane, from: 40, value: 0 });
     }
@@ -739,14 +740,14 @@ fn a_small_uplink_is_first_of_all_for_what_its_member_says_itself() {
 #[test]
 fn what_waits_for_a_small_uplink_takes_as_long_as_what_is_left_of_it_needs() {
     let mut uplink = Uplink::new(500_000, None);
-    uplink.own = 220_000;
+    uplink.set_stream_rate(2_000_000.0);
     assert_eq!(uplink.for_pieces(), 280_000);
     uplink.push(Queued { to: A, no: 1, lane: 0, len: 7_000, due: 0, pushed: true });
     uplink.push(Queued { to: B, no: 1, lane: 0, len: 7_000, due: 0, pushed: true });
     assert_eq!(uplink.backlog_ms(), 400);
     assert!(uplink.pop(0).is_some());
     assert_eq!(uplink.pop(0), None, "one piece at a time");
-    uplink.own = 600_000;
+    uplink.set_stream_rate(6_000_000.0);
     assert_eq!(uplink.for_pieces(), 125_000, "never nothing");
 }
 
@@ -754,13 +755,8 @@ fn what_waits_for_a_small_uplink_takes_as_long_as_what_is_left_of_it_needs() {
 /// had all that came after it.
 #[test]
 fn a_missing_digest_is_asked_of_one_neighbour_after_the_other() {
-    let mut bench = Bench::watching();
-    bench.accept_all();
     // Neighbours that never deliver anything are not asked.
-    for no in 20..40 {
-        bench.piece(A, no, GOOD);
-        bench.piece(B, no, GOOD);
-    }
+    let mut bench = Bench::delivered();
     let lost = bench.batch(40..44);
     let next = bench.batch(44..48);
     for peer in [A, B] {

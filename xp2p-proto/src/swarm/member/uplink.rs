@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use super::Ms;
 use crate::swarm::constants::{
-    FULL_SHARE, IN_FLIGHT_MS, LIMIT_SHARE, MAX_QUEUED, MIN_IN_FLIGHT, MIN_PIECE_SHARE, OVERHEAD, PAST_DUE_MS,
+    FULL_SHARE, IN_FLIGHT_MS, LIMIT_SHARE, MAX_QUEUED, MIN_IN_FLIGHT, MIN_PIECE_SHARE, OVERHEAD, OWN_SHARE,
+    PAST_DUE_MS,
 };
 use crate::swarm::{PeerId, PieceNo};
 
@@ -30,7 +31,7 @@ pub(super) struct Uplink {
     /// bit/s.
     pub(super) rate: u64,
     /// What goes out besides pieces, in bit/s.
-    pub(super) own: u64,
+    own: u64,
     limit: Option<u64>,
     /// What was handed over in the last second, for the limit.
     last_second: VecDeque<(Ms, usize)>,
@@ -54,6 +55,11 @@ impl Uplink {
 
     pub(super) fn set_limit(&mut self, limit: Option<u64>) {
         self.limit = limit;
+    }
+
+    /// The stream has so many bit/s: what is said about it goes out besides pieces.
+    pub(super) fn set_stream_rate(&mut self, rate: f64) {
+        self.own = (rate * OWN_SHARE) as u64;
     }
 
     /// What it can carry, in bit/s.
