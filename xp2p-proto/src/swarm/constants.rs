@@ -124,6 +124,12 @@ pub const SCORE_NOISE_MS: u32 = 60;
 pub const DISPLACE_PENALTY_MS: f32 = 30.0;
 /// What a member that anyone reaches costs one that could have others: such members are needed by those behind bad NATs.
 pub const OPEN_PENALTY_MS: f32 = 60.0;
+/// What a candidate costs one that has lost its parent if it is not known to have anything newer of the substream, in ms: it may well
+/// have lost the same parent, or one further up. Those below one that is gone look like any other for half a second, and its children
+/// then chose each other's descendants: one with seven children went in circles for 900 ms.
+pub const STALE_PENALTY_MS: f32 = 400.0;
+/// How long a way through a parent that fell silent is not believed, in ms, unless something newer has come by it.
+pub const FALLEN_MS: i64 = 2_000;
 /// How long a child that must go is still fed, in ms.
 pub const EVICT_GRACE_MS: i64 = 3_000;
 /// Part of the uplink that subscriptions may use; the rest is for repairs, newcomers and bursts. Both 0.65 and 0.88 bring more

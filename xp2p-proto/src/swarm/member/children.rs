@@ -15,6 +15,8 @@ use crate::swarm::{Message, NatClass, Payload, PeerId, PieceNo};
 const SHED_SHARE: i32 = 8;
 /// Most pieces that a new child is sent to catch up.
 const MAX_CATCH_UP: usize = 64;
+/// A piece that fewer neighbours have is given whatever else waits.
+const RARE: usize = 3;
 /// How much longer than asked for an answer to a request may take, in ms.
 const REQUEST_SLACK_MS: i64 = 300;
 
@@ -171,14 +173,27 @@ impl<P: Payload> Member<P> {
         match slot.map(|s| (s.info.lane() as u8, usize::from(s.info.len))) {
             Some((lane, len))
                 if self.config.share
-                    && self.has_time_for_requests()
+                    && (self.has_time_for_requests() || self.is_rare(no))
                     && self.uplink.wait_ms(self.now + slack) <= slack + REQUEST_SLACK_MS =>
             {
                 self.uplink.remove(|q| q.to == from && q.no == no);
                 let due = self.now + slack;
                 self.uplink.push(Queued { to: from, no, lane, len, due, pushed: false });
             }
-            _ => self.send(from, Message::NoHave { piece: no }),
+            missing => {
+                if missing.is_none() {
+                    self.asked_in_vain.add(self.now, from, no);
+                }
+                self.send(from, Message::NoHave { piece: no });
+            }
+        }
+    }
+
+    /// Tells those who have asked for this piece in vain that it is here now: what is missing everywhere spreads from one to the next in
+    /// a round trip, and not in the half second until the next status.
+    pub(super) fn tell_those_who_asked(&mut self, no: PieceNo) {
+        for peer in self.asked_in_vain.take(self.now, no) {
+            self.send(peer, Message::Cancel { piece: no });
         }
     }
 
@@ -187,9 +202,18 @@ impl<P: Payload> Member<P> {
         !self.origin.is_permanent() || self.uplink.backlog_ms() <= PULLER_REQUEST_BACKLOG_MS
     }
 
+    /// Whether hardly anybody else is known to have the piece. Whoever has just begun to read the origin may be the only one that has what
+    /// its predecessor did not pass on any more, and everybody waits for that.
+    fn is_rare(&self, no: PieceNo) -> bool {
+        self.neighbours.iter().filter(|n| n.have.has(no)).take(RARE).count() < RARE
+    }
+
     pub(super) fn handle_cancel(&mut self, from: PeerId, no: PieceNo) {
         if let Some(neighbour) = self.neighbours.get_mut(from) {
             neighbour.have.insert(no);
+        }
+        if self.shelf.get(no).is_some_and(|s| !s.is_here() && s.asks.is_none()) {
+            self.repair();
         }
         self.uplink.remove(|q| q.to == from && q.no == no);
         if self.uplink.carries(from, no) {

@@ -15,6 +15,9 @@ use crate::swarm::{
 /// Most batches in answer to one request.
 const BATCHES_AT_ONCE: usize = 4;
 
+/// How long a new parent is told what came from others, in ms: until then the old one may still push.
+const OVERLAP_MS: i64 = 1_000;
+
 /// A piece whose digest has not come.
 #[derive(Debug)]
 pub(super) struct Pending<P> {
@@ -268,8 +271,20 @@ impl<P: Payload> Member<P> {
             self.answered(peer);
             self.send(peer, Message::Cancel { piece: head.no });
         }
+        let lane = &mut self.lanes[info.lane()]; // below LANES
         if !head.pushed {
-            self.lanes[info.lane()].pulled += 1; // below LANES
+            lane.pulled += 1;
+        }
+        // Nor need who is about to become the parent, nor the parent: one that lacked it was not told when it was asked for elsewhere, and
+        // one that has just become the parent may have begun before the other one ended.
+        let (recent, from_on) = (self.now - lane.since < OVERLAP_MS, lane.from);
+        let asking = lane.asking.map(|(peer, _)| peer);
+        let parent =
+            lane.parent.filter(|p| recent || self.neighbours.get(*p).is_some_and(|n| !n.have.has(info.no)));
+        for peer in [asking, parent].into_iter().flatten() {
+            if peer != from && info.no >= from_on {
+                self.send(peer, Message::Cancel { piece: info.no });
+            }
         }
         self.shelf.put(head.no, payload, head.path);
         self.offer(head.no);
@@ -369,6 +384,7 @@ impl<P: Payload> Member<P> {
             self.lanes[info.lane()].note_lag(age); // below LANES
         }
         self.forward(no);
+        self.tell_those_who_asked(no);
         if !self.playout.is_playing() {
             self.advance_playout();
         }

@@ -53,6 +53,8 @@ pub(super) struct Lane {
     pub(super) lag: f32,
     /// The members between the origin and us.
     pub(super) path: Path,
+    /// A parent that fell silent, and when it was left.
+    pub(super) fallen: Option<(PeerId, Ms)>,
     /// Since when there is no parent.
     pub(super) orphan_since: Ms,
     pub(super) children: Vec<Child>,
@@ -76,6 +78,7 @@ impl Lane {
             pulled: 0,
             lag: 0.0,
             path: Path::EMPTY,
+            fallen: None,
             orphan_since: 0,
             children: Vec::new(),
         }

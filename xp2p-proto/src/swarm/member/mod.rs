@@ -4,7 +4,7 @@
 //! * `shelf`: known pieces. `neighbour`: known members. `uplink`: what waits to be sent.
 //! * `intake`: pieces and digest batches as they come.
 //! * `lane`, `parents`, `children`: substreams; whom they come from and whom they go to. `source`: whether anything comes at all.
-//! * `lateness`, `repair`: what happens when a piece does not come.
+//! * `lateness`, `repair`, `vain`: what happens when a piece does not come, and who has asked for it here.
 //! * `playout`: what the player gets. `rescue`: the origin.
 //! * `gathering`: whom to be connected to.
 
@@ -25,6 +25,7 @@ mod shelf;
 mod source;
 mod stats;
 mod uplink;
+mod vain;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ use self::playout::Playout;
 use self::rescue::Origin;
 use self::shelf::Shelf;
 use self::uplink::Uplink;
+use self::vain::AskedInVain;
 use super::constants::{
     FIRST_REPORT_MS, LANES, MAX_AHEAD_MS, MIN_STATUS_INTERVAL_MS, OPTIMISE_INTERVAL_MS, PASSING_LAG_MS,
     REPORT_INTERVAL_MS, SLOT_INTERVAL_MS, STATUS_INTERVAL_MS, TICK,
@@ -93,6 +95,7 @@ pub struct Member<P> {
     refused: Option<Ms>,
     overloaded: u32,
     uplink: Uplink,
+    asked_in_vain: AskedInVain,
     playout: Playout,
     origin: Origin,
     /// When a piece last came from another member, and which was the newest.
@@ -142,6 +145,7 @@ impl<P: Payload> Member<P> {
             refused: None,
             overloaded: 0,
             uplink: Uplink::new(config.uplink, config.upload_limit),
+            asked_in_vain: AskedInVain::default(),
             playout: Playout::new(config.target),
             origin: Origin::default(),
             newest_piece: (0, 0),
@@ -561,6 +565,15 @@ impl<P: Payload> Member<P> {
                 neighbour.told_at = now;
             }
             self.send(to, Message::Status(status.clone()));
+        }
+    }
+
+    /// Tells one neighbour what is here, unless it has just been told.
+    fn tell_status(&mut self, to: PeerId) {
+        let now = self.now;
+        if self.neighbours.get_mut(to).is_some_and(|n| std::mem::replace(&mut n.told_at, now) != now) {
+            let status = Box::new(self.status());
+            self.send(to, Message::Status(status));
         }
     }
 

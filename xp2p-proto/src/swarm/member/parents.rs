@@ -3,8 +3,9 @@
 use super::neighbour::Neighbour;
 use super::{Member, Ms};
 use crate::swarm::constants::{
-    BAD_MS, DISPLACE_PENALTY_MS, FAIL_PENALTY_MS, LANES, MAX_DEPTH, MAX_EXPECTED_LAG_MS, MIN_TENURE_MS,
-    OPEN_PENALTY_MS, OPTIMISE_GAIN_MS, OPTIMISE_WORST_PERCENT, SCORE_NOISE_MS, SUBSCRIBE_TIMEOUT_MS,
+    BAD_MS, DISPLACE_PENALTY_MS, FAIL_PENALTY_MS, FALLEN_MS, LANES, MAX_DEPTH, MAX_EXPECTED_LAG_MS,
+    MIN_TENURE_MS, OPEN_PENALTY_MS, OPTIMISE_GAIN_MS, OPTIMISE_WORST_PERCENT, SCORE_NOISE_MS,
+    STALE_PENALTY_MS, SUBSCRIBE_TIMEOUT_MS,
 };
 use crate::swarm::{Message, NO_SOURCE, NatClass, Path, Payload, PeerId, PieceNo};
 
@@ -12,6 +13,24 @@ use crate::swarm::{Message, NO_SOURCE, NatClass, Path, Payload, PeerId, PieceNo}
 const HANDICAP_VALUE: u8 = 8;
 /// How long a member that said no is not asked again, in ms.
 const REJECTED_MS: i64 = 1_000;
+
+/// The newest pieces of a substream that are missing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Newer {
+    pieces: [PieceNo; 8],
+    count: usize,
+}
+
+impl Newer {
+    fn is_any(&self) -> bool {
+        self.count > 0
+    }
+
+    /// Whether `neighbour` is known to have one of them.
+    fn is_with(&self, neighbour: &Neighbour) -> bool {
+        self.pieces.iter().take(self.count).any(|no| neighbour.have.has(*no))
+    }
+}
 
 impl<P: Payload> Member<P> {
     /// Whether parents are wanted at all.
@@ -60,6 +79,13 @@ impl<P: Payload> Member<P> {
         }
         self.lanes[k].asking = Some((peer, self.now));
         self.lanes[k].from = from;
+        // What is here need not come from it, nor what others were asked for.
+        self.tell_status(peer);
+        let slots = self.shelf.from(from).filter(|s| s.info.lane() == k && !s.asks.is_none());
+        let asked: Vec<_> = slots.filter(|s| !s.asks.was_asked(peer)).map(|s| s.info.no).collect();
+        for piece in asked {
+            self.send(peer, Message::Cancel { piece });
+        }
         self.send(peer, Message::Subscribe { lane: k as u8, from, value });
     }
 
@@ -84,6 +110,30 @@ impl<P: Payload> Member<P> {
         }
     }
 
+    /// The pieces of substream `k` after the newest one that is here.
+    fn newer(&self, k: usize) -> Newer {
+        let mut newer = Newer::default();
+        for slot in self.shelf.from(0).rev().filter(|s| s.info.lane() == k) {
+            if slot.is_here() || newer.count == newer.pieces.len() {
+                break;
+            }
+            newer.pieces[newer.count] = slot.info.no; // below the length
+            newer.count += 1;
+        }
+        newer
+    }
+
+    /// Whether what `from` feeds comes through a parent that has just fallen silent: it will soon notice the same.
+    fn is_fallen(&self, from: PeerId, k: usize, path: &Path) -> bool {
+        let fallen = self.lanes.get(k).and_then(|l| l.fallen);
+        let Some((dead, at)) = fallen.filter(|(dead, _)| path.contains(*dead)) else { return false };
+        let newer = self.newer(k);
+        dead != from
+            && self.now - at < FALLEN_MS
+            && newer.is_any()
+            && !self.neighbours.get(from).is_some_and(|n| newer.is_with(n))
+    }
+
     /// The best member to ask for substream `k`, and its score; smaller is better.
     fn best_parent(&mut self, k: usize) -> Option<(PeerId, f32)> {
         let depth = self.depth(k);
@@ -91,6 +141,7 @@ impl<P: Payload> Member<P> {
         let orphan = lane.parent.is_none() || lane.starving || self.is_lost(k);
         let has_children = lane.children.iter().any(|c| c.evict.is_none());
         let symmetric = self.config.nat == NatClass::Symmetric;
+        let newer = if orphan { self.newer(k) } else { Newer::default() };
         let mut best: Option<(PeerId, f32)> = None;
         for n in self.neighbours.iter() {
             let status = n.lanes[k];
@@ -119,6 +170,9 @@ impl<P: Payload> Member<P> {
                 + FAIL_PENALTY_MS * n.fails;
             if displaces {
                 score += DISPLACE_PENALTY_MS;
+            }
+            if newer.is_any() && !newer.is_with(n) {
+                score += STALE_PENALTY_MS;
             }
             if n.nat.is_open() && !symmetric {
                 score += OPEN_PENALTY_MS;
@@ -166,12 +220,14 @@ impl<P: Payload> Member<P> {
             return;
         }
         lane.asking = None;
-        if path.contains(self.config.id) || path.is_empty() {
+        if path.contains(self.config.id) || path.is_empty() || self.is_fallen(from, k, &path) {
             self.stats.loops += 1;
             self.avoid(from, k);
             self.send(from, Message::Unsubscribe { lane: k as u8 });
+            self.look_for_parent(k);
             return;
         }
+        let Some(lane) = self.lanes.get_mut(k) else { return };
         let old = lane.parent.replace(from);
         lane.since = self.now;
         lane.last_push = self.now;
@@ -276,6 +332,7 @@ impl<P: Payload> Member<P> {
                 lane.asking = None;
             }
             if lane.parent == Some(peer) {
+                lane.fallen = Some((peer, self.now));
                 self.stats.parents_left += 1;
                 self.leave_parent(k);
                 self.look_for_parent(k);

@@ -141,6 +141,7 @@ impl<P: Payload> Member<P> {
         let slot = self.shelf.get(info.no);
         let (k, age) = (info.lane(), self.age(info));
         // A newcomer does not wait for the first status: who has been here for long has what is not quite new.
+        let refused = slot.is_some_and(|s| s.refused.iter().any(Option::is_some));
         let hopeful = !self.playout.has_begun() && age >= HOPEFUL_MS;
         for n in self.neighbours.iter() {
             // Maps are half a second old; whoever gets this substream early enough has the piece by now.
@@ -149,6 +150,8 @@ impl<P: Payload> Member<P> {
                 && n.have.end() > info.no
                 && age > i64::from(status.lag) + EXPECTED_MS;
             let has = n.have.has(info.no);
+            // Who expects wrongly once has met something unusual, and loses a round trip with each further guess.
+            let expected = expected && !refused;
             if !(has || expected || hopeful && !n.told) || n.asked >= each || n.bad_until > self.now {
                 continue;
             }
@@ -188,9 +191,11 @@ impl<P: Payload> Member<P> {
         };
         let peer = ask.peer;
         self.stats.pulls += 1;
-        // The parent need not send it, too, unless it was asked to.
+        // The parent need not send it, too, unless it was asked to. One that lacks it shall pass it on as soon as it has it: when a piece
+        // is missing everywhere, everybody asks somebody in vain, and it comes down the tree after all.
         let parent = self.lanes[info.lane()].parent; // below LANES
         let parent = parent.filter(|p| *p != peer && !slot.is_some_and(|s| s.asks.was_asked(*p)));
+        let parent = parent.filter(|p| self.neighbours.get(*p).is_some_and(|n| n.have.has(info.no)));
         if let Some(slot) = self.shelf.get_mut(info.no) {
             slot.asks.push(ask);
         }

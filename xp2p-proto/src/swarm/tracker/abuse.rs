@@ -52,7 +52,7 @@ impl Tracker {
         if list.len() >= limit && !record.excluded {
             record.excluded = true;
             self.tell(accused, FromTracker::Excluded);
-            if self.pullers.remove(accused) {
+            if self.pullers.lose(accused, self.now) {
                 self.elect_if_needed();
             }
         }

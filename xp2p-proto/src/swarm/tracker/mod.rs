@@ -277,7 +277,7 @@ impl Tracker {
 
     fn remove(&mut self, peer: PeerId) {
         self.roll.remove(peer);
-        if self.pullers.remove(peer) {
+        if self.pullers.lose(peer, self.now) {
             self.elect_if_needed();
             self.introduce_pullers();
         }

@@ -61,6 +61,8 @@ impl Puller {
 pub(super) struct Pullers {
     list: Vec<Puller>,
     failed: Vec<(PeerId, Ms)>,
+    /// When one was last gone without a successor that was there before.
+    lost: Option<Ms>,
     /// They do not agree, and nobody else knows what is right.
     pub(super) disagree: bool,
     next_review: Ms,
@@ -84,10 +86,19 @@ impl Pullers {
         self.list.iter().any(|p| p.peer == peer)
     }
 
-    pub(super) fn remove(&mut self, peer: PeerId) -> bool {
+    fn remove(&mut self, peer: PeerId) -> bool {
         let before = self.list.len();
         self.list.retain(|p| p.peer != peer);
         self.list.len() < before
+    }
+
+    /// `peer` is gone, whether it has said so or not. Returns whether it was one.
+    pub(super) fn lose(&mut self, peer: PeerId, now: Ms) -> bool {
+        let gone = self.remove(peer);
+        if gone {
+            self.lost = Some(now);
+        }
+        gone
     }
 
     /// Those that answer and are not being replaced.
@@ -158,11 +169,11 @@ impl Tracker {
     /// Elects as long as there are too few.
     pub(super) fn elect_if_needed(&mut self) {
         let mut wanted = self.wanted_pullers();
-        let recent = self.pullers.failed.iter().filter(|(_, at)| self.now - at < AT_ONCE_MS).count();
+        let recent = self.pullers.lost.is_some_and(|at| self.now - at < AT_ONCE_MS);
         // One that was there before has its trees below it. Successors that failed at once were never of any use.
         let rooted = self.pullers.list.iter().any(|p| p.lasts() && self.now - p.since >= AT_ONCE_MS);
-        if recent > 0 && recent >= wanted && !rooted && self.roll.len() >= TWO_PULLERS_FROM {
-            // All are dead, and everybody waits for what two uplinks can give: more of them until that is over.
+        if recent && !rooted && self.roll.len() >= TWO_PULLERS_FROM {
+            // All are dead or have left, and everybody waits for what two uplinks can give: more of them until that is over.
             wanted += EMERGENCY;
         }
         while self.pullers.lasting() < wanted {
@@ -261,6 +272,7 @@ impl Tracker {
         }
         let bereft = !suspected.is_empty();
         for peer in suspected {
+            self.pullers.lost = Some(now);
             self.pullers.failed.push((peer, now));
             self.stats.failovers += 1;
         }
@@ -284,6 +296,7 @@ impl Tracker {
     /// `peer` reads the origin for others no longer, and not soon again.
     pub(super) fn replace_puller(&mut self, peer: PeerId) {
         if self.pullers.contains(peer) {
+            self.pullers.lost = Some(self.now);
             self.pullers.failed.push((peer, self.now));
             self.stats.failovers += 1;
             self.dismiss(peer);
@@ -558,6 +571,27 @@ mod tests {
         crowd.deaf = crowd.pullers();
         crowd.run(700);
         assert_eq!(crowd.elected.len(), 2 + EMERGENCY, "nobody is left");
+    }
+
+    /// Seen at 100 members: one puller left, its successor did not answer, and then the other one left, all within a second. Two weak
+    /// ones were elected, everybody waited for them, and half of the members stood still.
+    #[test]
+    fn it_is_one_when_the_last_puller_with_trees_leaves_after_the_others() {
+        let mut crowd = Crowd::new();
+        let [first, second] = crowd.pullers()[..] else { panic!("two pullers") };
+        crowd.tracker.handle(crowd.now, first, 1, ToTracker::Leave);
+        crowd.run(300);
+        assert_eq!(crowd.elected.len(), 1);
+        crowd.tracker.handle(crowd.now, second, 2, ToTracker::Leave);
+        crowd.run(100);
+        assert_eq!(crowd.elected.len(), 2 + EMERGENCY);
+        // With time in between each has its trees when the other one goes.
+        let mut crowd = Crowd::new();
+        for _ in 0..2 {
+            crowd.tracker.handle(crowd.now, crowd.pullers()[0], 1, ToTracker::Leave);
+            crowd.run(1_500);
+        }
+        assert_eq!(crowd.elected.len(), 2);
     }
 
     /// Members without an uplink read the origin more often than others. They were elected for that.
