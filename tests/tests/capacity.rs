@@ -67,7 +67,11 @@ fn a_slow_viewer_slows_nobody_and_stays_within_its_budget() {
             infos.iter().map(|i| i.bandwidth).collect::<Vec<_>>()
         );
         assert_eq!(late.iter().filter(|n| **n == 0).count(), 3, "{late:?}");
-        let slow_viewer = infos[late.iter().position(|n| *n > 0).expect("the slow one is late")].viewer;
+        let slow = &infos[late.iter().position(|n| *n > 0).expect("the slow one is late")];
+        let slow_viewer = slow.viewer;
+        // That of the path in use, and not what was known of the relay when the direct path took over.
+        let bandwidth = slow.bandwidth.expect("it has sent a lot");
+        assert!((240_000..=310_000).contains(&bandwidth), "{bandwidth} of 300,000 bit/s");
         for (n, watcher) in watchers.iter().enumerate() {
             let shown: Vec<_> = watcher.shown.iter().filter(|s| s.0 >= settled).collect();
             let delay = |s: &&(Duration, u32, bool)| {

@@ -26,8 +26,12 @@ const STREAM: MediaConfig =
     MediaConfig { bitrate: 4_000_000, keyframe: 150_000, fps: 25, gop: 50, audio: true };
 
 fn bottleneck(queue_bytes: usize) -> LinkConfig {
+    bottleneck_of(ACCESS, queue_bytes)
+}
+
+fn bottleneck_of(latency: Duration, queue_bytes: usize) -> LinkConfig {
     LinkConfig::symmetric(PipeConfig {
-        latency: ACCESS,
+        latency,
         bandwidth: Some(BANDWIDTH),
         queue_bytes,
         ..PipeConfig::default()
@@ -176,22 +180,22 @@ fn a_stream_on_a_clean_link_builds_no_queue() {
 
 const SINK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 4433);
 
-fn host(name: &str, ip: IpAddr) -> HostConfig {
-    HostConfig::new(name, ip).port(SINK.port()).link(LinkConfig::latency(ACCESS))
+fn host(name: &str, ip: IpAddr, access: Duration) -> HostConfig {
+    HostConfig::new(name, ip).port(SINK.port()).link(LinkConfig::latency(access))
 }
 
 /// The receiving end of a flow of others.
 fn add_sink(world: &mut World) -> HostId<OnLink<Flow>> {
     let sink = Flow::sink(secret(50), Entropy::seeded(world.seed() * 8 + 6));
-    world.sim.add_host(host("sink", SINK.ip()), sink)
+    world.sim.add_host(host("sink", SINK.ip(), ACCESS), sink)
 }
 
-/// Begins a flow of others: to the sink, under CUBIC.
-fn add_source(world: &mut World) -> HostId<OnLink<Flow>> {
+/// Begins a flow of others: to the sink, under CUBIC, over an access link with that one-way delay.
+fn add_source(world: &mut World, access: Duration) -> HostId<OnLink<Flow>> {
     let entropy = Entropy::seeded(world.seed() * 8 + 7);
     let key = secret(50).public();
     let source = Flow::source(secret(51), entropy, Congestion::Cubic, key, SINK, world.sim.now());
-    world.sim.add_host(host("source", Ipv4Addr::new(192, 0, 2, 2).into()), source)
+    world.sim.add_host(host("source", Ipv4Addr::new(192, 0, 2, 2).into(), access), source)
 }
 
 /// A download of ours over the line of a viewer, and beside it what others do.
@@ -203,13 +207,13 @@ struct Contest {
 }
 
 impl Contest {
-    fn new(seed: u64, line: LinkConfig) -> Self {
+    fn new(seed: u64, line: LinkConfig, congestion: Congestion) -> Self {
         let mut config = WorldConfig::new(seed);
-        config.camera_link = LinkConfig::latency(ACCESS);
+        config.camera_link = LinkConfig::latency(line.down.latency);
         config.viewer_link = line;
-        let mut world = World::new(config);
+        let mut world = World::with_camera(config, move |c| c.congestion = congestion);
         world.sim.set_untraced();
-        world.app.files.insert("file".into(), Bytes::from(vec![0x5a; 64 << 20]));
+        world.app.files.insert("file".into(), Bytes::from(vec![0x5a; 144 << 20]));
         let sink = add_sink(&mut world);
         world.sim.share_link(sink, world.viewer);
         Self { world, download: None, sink, came: 0 }
@@ -245,55 +249,116 @@ fn megabits(bytes: u64, time: Duration) -> f64 {
     bytes as f64 * 8e-6 / time.as_secs_f64()
 }
 
-/// Mbit/s of a download and of a CUBIC flow on the same line, of which one begins some seconds before the other.
-fn contest(seed: u64, queue_bytes: usize) -> [f64; 2] {
-    const TIME: Duration = Duration::from_secs(50);
-    let mut contest = Contest::new(3000 + seed, bottleneck(queue_bytes));
-    let pause = Duration::from_millis(2000 + seed * 617 % 2000);
-    if seed.is_multiple_of(2) {
-        contest.download();
-        contest.run(pause);
-        add_source(&mut contest.world);
-    } else {
-        add_source(&mut contest.world);
-        contest.run(pause);
-        contest.download();
+/// A line of 10 Mbit/s that a download shares with a CUBIC flow.
+#[derive(Debug, Clone, Copy)]
+struct Shared {
+    /// Round-trip time in ms.
+    rtt: u64,
+    /// Its queue in hundredths of the bandwidth-delay product.
+    queue: u64,
+}
+
+impl Shared {
+    const TITLE: &str =
+        "RTT (ms)  queue (BDP)  (ms)  seed  ours (Mbit/s)  CUBIC  ratio  CUBIC instead of ours";
+
+    const fn new(rtt: u64, queue: u64) -> Self {
+        Self { rtt, queue }
     }
-    let before = contest.run(Duration::from_secs(10) - pause);
-    let after = contest.run(TIME);
-    std::array::from_fn(|n| megabits(after[n] - before[n], TIME))
+
+    /// How long packets take through its full queue, in ms.
+    fn queue_ms(self) -> u64 {
+        self.rtt * self.queue / 100
+    }
+
+    fn access(self) -> Duration {
+        Duration::from_millis(self.rtt) / 4
+    }
+
+    /// Mbit/s of a download under `ours` and of the CUBIC flow, of which one begins some seconds before the other. They are
+    /// measured over 100 s: two CUBIC flows need that long to come near to each other when the queue is long.
+    fn contest(self, seed: u64, ours: Congestion) -> [f64; 2] {
+        const BEGIN: Duration = Duration::from_secs(10);
+        const TIME: Duration = Duration::from_secs(100);
+        let queue = usize::try_from(BANDWIDTH / 8000 * self.queue_ms()).expect("a short queue");
+        let mut contest = Contest::new(3000 + seed, bottleneck_of(self.access(), queue), ours);
+        let pause = Duration::from_millis(2000 + seed * 617 % 2000);
+        if seed.is_multiple_of(2) {
+            contest.download();
+            contest.run(pause);
+            add_source(&mut contest.world, self.access());
+        } else {
+            add_source(&mut contest.world, self.access());
+            contest.run(pause);
+            contest.download();
+        }
+        let before = contest.run(BEGIN - pause);
+        let after = contest.run(TIME);
+        std::array::from_fn(|n| megabits(after[n] - before[n], TIME))
+    }
+
+    /// Our rate as a multiple of the other's. `compare`: shows what CUBIC gets in our place as well.
+    fn ratio(self, seed: u64, compare: bool) -> f64 {
+        let [ours, theirs] = self.contest(seed, Congestion::Live);
+        let instead = if compare {
+            let [one, other] = self.contest(seed, Congestion::Cubic);
+            format!("{:.2}", one / other)
+        } else {
+            "-".to_owned()
+        };
+        println!(
+            "{:8}  {:11.2}  {:4}  {seed:4}  {ours:13.2}  {theirs:5.2}  {:5.2}  {instead}",
+            self.rtt,
+            self.queue as f64 / 100.0,
+            self.queue_ms(),
+            ours / theirs
+        );
+        assert!(ours + theirs > 9.0, "the line is not filled");
+        ours / theirs
+    }
+}
+
+fn is_fair(ratio: f64) -> bool {
+    (0.5..=2.0).contains(&ratio)
 }
 
 #[test]
 fn a_download_and_a_cubic_flow_get_equal_shares_of_a_line() {
-    let mut ratios = Vec::new();
-    println!("queue (bandwidth-delay products)  seed  ours (Mbit/s)  CUBIC  ratio");
-    for tenths in [5, 10, 20, 40] {
-        let mut sums = [0.0; 2];
-        for seed in 0..4 {
-            let [ours, theirs] = contest(seed, BDP * tenths / 10);
-            println!(
-                "{:32.1}  {seed:4}  {ours:13.2}  {theirs:5.2}  {:5.2}",
-                tenths as f64 / 10.0,
-                ours / theirs
-            );
-            ratios.push(ours / theirs);
-            assert!(ours + theirs > 9.0, "the line is not filled");
-            sums = [sums[0] + ours, sums[1] + theirs];
+    println!("{}", Shared::TITLE);
+    let lines = [(30, 25), (30, 100), (100, 25), (100, 50), (100, 100), (100, 200), (100, 400), (200, 50)];
+    for (rtt, queue) in lines {
+        for seed in 0..2 {
+            let ratio = Shared::new(rtt, queue).ratio(seed, false);
+            assert!(is_fair(ratio), "not fair: {ratio:.2}");
         }
-        let ratio = sums[0] / sums[1];
-        println!("{:32.1}   all  ratio {ratio:.2}", tenths as f64 / 10.0);
-        assert!((0.5..=2.0).contains(&ratio), "not fair: {ratio:.2} with a queue of {tenths} tenths");
     }
-    // Of 50 seconds each, in which one who has the queue first has it for a while.
-    assert!(ratios.iter().all(|ratio| (0.4..=2.5).contains(ratio)), "not fair: {ratios:.2?}");
+}
+
+/// The whole table. A queue of 1.6 s is the exception: who has filled it first keeps more of it for minutes, which is how CUBIC is
+/// (the last column), and a sender that builds no queue of its own is never the one. It gets at least a third there in these
+/// 100 s.
+#[test]
+#[ignore = "takes minutes"]
+fn a_download_and_a_cubic_flow_get_equal_shares_of_every_line() {
+    println!("{}", Shared::TITLE);
+    let mut unfair = Vec::new();
+    for rtt in [30, 100, 200] {
+        for queue in [25, 50, 100, 200, 400, 800] {
+            let line = Shared::new(rtt, queue);
+            let ratios: Vec<f64> = (0..4).map(|seed| line.ratio(seed, true)).collect();
+            let fair = if line.queue_ms() < 1600 { is_fair } else { |ratio| (0.33..=2.0).contains(&ratio) };
+            unfair.extend(ratios.into_iter().filter(|ratio| !fair(*ratio)).map(|ratio| (line, ratio)));
+        }
+    }
+    assert!(unfair.is_empty(), "not fair: {unfair:.2?}");
 }
 
 #[test]
 fn a_download_fills_a_line_that_loses_packets() {
     for seed in 0..2 {
         const TIME: Duration = Duration::from_secs(20);
-        let mut contest = Contest::new(4000 + seed, bottleneck(BDP).both(|p| p.loss = 0.05));
+        let mut contest =
+            Contest::new(4000 + seed, bottleneck(BDP).both(|p| p.loss = 0.05), Congestion::Live);
         contest.download();
         let before = contest.run(Duration::from_secs(10));
         let after = contest.run(TIME);
@@ -303,18 +368,24 @@ fn a_download_fills_a_line_that_loses_packets() {
     }
 }
 
-/// The stream needs less than its share of the line, so it gets what it needs, and the other flow gets the rest.
+/// The stream needs less than its share of the line, so it gets what it needs, and the other flow gets the rest. But it needs nearly
+/// all of it, 4.2 of 4.8 Mbit/s, and shares are equal only in the mean: while it gets less than that it falls behind, and may once have
+/// to leave out the rest of a group.
 #[test]
 fn a_stream_keeps_up_beside_a_cubic_flow() {
-    for seed in 0..3 {
+    let mut late = 0;
+    for seed in 0..10 {
         let mut world = live_world(5000 + seed, Congestion::Live, bottleneck(BDP));
         let sink = add_sink(&mut world);
-        let source = add_source(&mut world);
+        let source = add_source(&mut world, ACCESS);
         world.sim.share_link(source, world.camera);
         let watched = watch(&mut world, Duration::from_secs(5), Duration::from_secs(26));
         let rate = megabits(world.sim.machine(sink).role.received(), Duration::from_secs(28));
         watched.print(&format!("seed {seed}, beside a flow of {rate:.2} Mbit/s"));
-        assert_eq!((watched.came, watched.late_groups), (watched.made, 0), "seed {seed}");
+        assert!(watched.late_groups > 0 || watched.came == watched.made, "seed {seed}");
+        assert!(watched.worst <= BUDGET, "seed {seed}");
         assert!(rate > 4.5, "the other flow has its share as well: {rate} Mbit/s");
+        late += watched.late_groups;
     }
+    assert!(late <= 1, "{late} groups of ten times eleven");
 }

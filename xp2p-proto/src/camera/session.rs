@@ -187,7 +187,7 @@ impl Session {
     }
 
     fn bandwidth(&self, link: &mut Link) -> Option<u64> {
-        path_state(link, self.conn)?.bandwidth_estimate
+        path_state(link, self.conn, None)?.bandwidth_estimate
     }
 
     pub(super) fn conn(&self) -> ConnId {
@@ -688,7 +688,7 @@ impl Session {
     pub(super) fn pump(&mut self, now: Instant, link: &mut Link, events: &mut VecDeque<CameraEvent>) {
         // Pictures wait here, where they can be dropped, and not in QUIC, where they cannot: it gets enough to fill
         // the path and to find out whether the path takes more.
-        let path = path_state(link, self.conn);
+        let path = path_state(link, self.conn, Some(now));
         let window = path.as_ref().map_or(0, |p| p.congestion_window);
         let rtt = link.rtt(self.conn).unwrap_or_default();
         let mut held = window.saturating_mul(2);
@@ -842,8 +842,16 @@ impl Session {
 }
 
 /// What congestion control knows of the best path.
-fn path_state(link: &mut Link, conn: ConnId) -> Option<ControllerMetrics> {
+/// What congestion control knows of the path that data goes by. Of one that is new at `now` it only knows what probes and the first
+/// packets have shown, and the path with the largest window is the better guess. Later that one may be the path that nothing goes by
+/// any more, of which nothing new is learned.
+fn path_state(link: &mut Link, conn: ConnId, now: Option<Instant>) -> Option<ControllerMetrics> {
+    let is_known = |since| now.is_none_or(|now| now.saturating_duration_since(since) > LEARNING);
+    let selected = link.selected_path(conn).filter(|(_, since)| is_known(*since));
     let quic = link.quic(conn)?;
+    if let Some(state) = selected.and_then(|(path, _)| quic.congestion_state(path)) {
+        return Some(state.metrics());
+    }
     let metrics = quic.paths().into_iter().filter_map(|path| Some(quic.congestion_state(path)?.metrics()));
     metrics.max_by_key(|m| m.congestion_window)
 }

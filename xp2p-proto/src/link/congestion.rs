@@ -35,6 +35,8 @@ const LEAST_RTT: Duration = Duration::from_millis(1);
 const MIN_RTT_AGE: Duration = Duration::from_secs(10);
 /// How long the queue of the path is let run empty to measure the lowest round-trip time anew.
 const PROBE_RTT_TIME: Duration = Duration::from_millis(200);
+/// Packets in flight meanwhile. More than two are a queue themselves on a slow path: four take 160 ms at 300 kbit/s.
+const PROBE_RTT_PACKETS: u64 = 2;
 /// A lowest round-trip time above this is most likely a queue that never ran empty: it is emptied for good then.
 const LONG_RTT: Duration = Duration::from_millis(300);
 /// Pacing gain while the rate of the path is unknown: doubles it each round.
@@ -99,6 +101,8 @@ struct Sent {
     delivered: u64,
     delivered_at: Instant,
     first_sent: Instant,
+    /// There was nothing more to send at that time or shortly before.
+    limited: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -128,7 +132,11 @@ struct Live {
     cycle: usize,
     cycle_at: Instant,
     batch: Option<Sent>,
+    /// The shortest round-trip time of this batch of acknowledgements: those before it waited at the receiver.
+    batch_rtt: Option<Duration>,
     app_limited: bool,
+    /// There was nothing more to send; what is delivered by then was sent because of that and not because the path took no more.
+    limited_until: Option<u64>,
     /// The latest round-trip time.
     last_rtt: Duration,
     /// When the sender last had nothing more to send, or everything was acknowledged.
@@ -173,7 +181,9 @@ impl Live {
             cycle: 2,
             cycle_at: now,
             batch: None,
+            batch_rtt: None,
             app_limited: false,
+            limited_until: None,
             last_rtt: Duration::ZERO,
             paused_at: None,
             bursty: false,
@@ -228,7 +238,7 @@ impl Live {
             }
             let before = now.checked_sub(self.smoothed_rtt).unwrap_or(now);
             if let Some(rival) = self.rival.as_mut().filter(|rival| rival.is_news(before)) {
-                rival.reduce(now, BETA, self.mtu);
+                rival.reduce(now, self.mtu);
             }
         } else {
             self.yielding = (self.yielding * LOSS_RECOVERY).min(1.0);
@@ -311,7 +321,8 @@ impl Live {
             None => (self.min_rtt_at, MIN_RTT_AGE),
         };
         if now.saturating_duration_since(since) > age && !matches!(self.phase, Phase::ProbeRtt { .. }) {
-            let least = 4 * self.mtu;
+            // Between members, who are many on one uplink, two would be all that they send meanwhile.
+            let least = if self.bursts { 4 } else { PROBE_RTT_PACKETS } * self.mtu;
             let window = match (&self.rival, self.rate(), self.queueing.base()) {
                 // Just what this sender has on its way without a queue: what is still in the queue then is of others.
                 (Some(_), Some(rate), Some(base)) => 0.9 * rate * base.as_secs_f64(),
@@ -327,7 +338,7 @@ impl Live {
     /// the queue.
     fn overflow(&mut self, now: Instant, sent: Instant, base: f64) {
         match &mut self.rival {
-            Some(rival) if rival.is_news(sent) => rival.reduce(now, base, self.mtu),
+            Some(rival) if rival.is_news(sent) => rival.reduce(now, self.mtu),
             Some(_) => {}
             None => match self.phase {
                 // Its own queue shows a sender that the path carries no more. It must be one that is not there by chance.
@@ -343,12 +354,12 @@ impl Live {
                     let used = self.in_flight[0].max(self.in_flight[1]);
                     let (window, beta) = match self.window() {
                         // A stream that sends less than it could does not fill its window.
-                        window if self.has_paused(now) && used < window / 2 => (window, STREAM_BETA),
+                        window if self.has_paused(now) && used < window * 3 / 4 => (window, STREAM_BETA),
                         // What was won while the queue was empty for a moment is not kept.
                         _ if same && self.rival_before > 0 => (used.min(self.rival_before), BETA),
                         _ => (used, BETA),
                     };
-                    self.rival = Some(Cubic::new(now, window as f64, beta, base, self.mtu));
+                    self.rival = Some(Cubic::new(now, window as f64, beta, self.mtu));
                     self.rival_look = (now, if same { age } else { RIVAL_AGE });
                 }
             },
@@ -392,6 +403,7 @@ impl Controller for Live {
             delivered: self.delivered,
             delivered_at: self.delivered_at,
             first_sent: self.first_sent,
+            limited: self.limited_until.is_some(),
         });
     }
 
@@ -411,9 +423,7 @@ impl Controller for Live {
         self.round_acked += bytes;
         let rtt = now.saturating_duration_since(sent);
         self.last_rtt = rtt;
-        if !self.bursts {
-            self.queueing.on_rtt(now, rtt);
-        }
+        self.batch_rtt = Some(self.batch_rtt.map_or(rtt, |least| least.min(rtt)));
         if self.min_rtt.is_none_or(|min| rtt <= min) {
             self.min_rtt = Some(rtt);
             self.min_rtt_at = now;
@@ -430,9 +440,17 @@ impl Controller for Live {
         if app_limited || in_flight == 0 {
             self.paused_at = Some(now);
         }
+        if app_limited && !self.bursts {
+            self.limited_until = Some(self.delivered + in_flight);
+        } else if self.limited_until.is_some_and(|until| self.delivered > until) {
+            self.limited_until = None;
+        }
         self.bursty = self.bursts && self.has_paused(now);
         let acked = std::mem::take(&mut self.batch_acked);
         let sent = in_flight + acked;
+        if let Some(rtt) = self.batch_rtt.take().filter(|_| !self.bursts) {
+            self.queueing.on_rtt(now, rtt);
+        }
         self.in_flight[0] = self.in_flight[0].max(sent);
         self.queueing.on_acked(acked as f64 / self.mtu as f64);
         if let Some(rival) = &mut self.rival {
@@ -455,8 +473,9 @@ impl Controller for Live {
         // A sample over less than the round-trip time is one of clumped acknowledgements.
         if interval >= self.min_rtt.unwrap_or_default() && !interval.is_zero() && delivered > 0 {
             let rate = delivered as f64 / interval.as_secs_f64();
-            // A sender that had nothing to send proves no more than what it sent.
-            if !app_limited || self.rate().is_none_or(|known| rate >= known) {
+            // A sender that had nothing to send proves no more than what it sent. After a pause the first packets say this only when the
+            // next ones are on their way: at 300 kbit/s the rate fell by half with each pause, and keyframes came too late.
+            if !(app_limited || newest.limited) || self.rate().is_none_or(|known| rate >= known) {
                 self.add_rate(rate);
             }
         }

@@ -758,6 +758,11 @@ impl Link {
         conn.paths.list(&mut conn.quic).into_iter().find(|p| p.selected).map(|p| p.rtt)
     }
 
+    /// The path that connection `id` sends by, and since when.
+    pub(crate) fn selected_path(&self, id: ConnId) -> Option<(PathId, Instant)> {
+        self.conn(id)?.paths.selected_since()
+    }
+
     /// Bytes that both ends of connection `id` know and nobody else does, nor any other connection (RFC 8446 section 7.5).
     /// `None` before the handshake is complete.
     pub fn export(&self, id: ConnId, label: &[u8]) -> Option<[u8; 32]> {

@@ -139,6 +139,8 @@ impl Watched {
 pub(super) struct Paths {
     watched: BTreeMap<PathId, Watched>,
     selected: Option<PathId>,
+    /// Since when that one is.
+    selected_at: Option<Instant>,
     check_at: Option<Instant>,
     /// The last check, or the beginning: checks are whole intervals apart, so that none comes later for having been left out.
     checked_at: Option<Instant>,
@@ -244,6 +246,11 @@ impl Paths {
     /// The path that data goes by.
     pub(super) fn selected(&self) -> Option<PathId> {
         self.selected
+    }
+
+    /// The path that data goes by, and since when.
+    pub(super) fn selected_since(&self) -> Option<(PathId, Instant)> {
+        self.selected.zip(self.selected_at)
     }
 
     /// The kind of path that data goes by.
@@ -372,7 +379,7 @@ impl Paths {
     }
 
     /// Picks the path for data. Returns whether the choice changed.
-    fn choose(&mut self, _now: Instant, conn: &mut Connection) -> bool {
+    fn choose(&mut self, now: Instant, conn: &mut Connection) -> bool {
         let Some(best) = pick(&self.watched, self.selected, |id| conn.rtt(id).unwrap_or(Duration::MAX))
         else {
             self.selected = None;
@@ -385,7 +392,11 @@ impl Paths {
                 let _ = conn.set_path_status(id, status);
             }
         }
-        self.selected.replace(best) != Some(best)
+        let switched = self.selected.replace(best) != Some(best);
+        if switched {
+            self.selected_at = Some(now);
+        }
+        switched
     }
 
     /// All open paths, for display.

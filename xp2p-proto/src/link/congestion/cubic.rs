@@ -14,8 +14,6 @@ pub(super) const STREAM_BETA: f64 = 0.85;
 const C: f64 = 0.4;
 /// What a Reno flow would add per round trip to have the same mean with [`BETA`]: RFC 9438 section 4.3, in packets.
 const ALPHA: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
-/// Most of the window that is kept, whatever the length of the queue: who keeps much more than [`BETA`] is not fair.
-const MOST_KEPT: f64 = 0.8;
 /// The target is at most this multiple of the window: RFC 9438 section 4.2.
 const MAX_GROWTH: f64 = 1.5;
 /// The window is at least so many packets.
@@ -40,13 +38,12 @@ pub(super) struct Cubic {
 }
 
 impl Cubic {
-    /// Begins with a window that has just met a full queue. `beta`: what is left of it each time. `base`: see
-    /// [`reduce`](Self::reduce).
-    pub(super) fn new(now: Instant, window: f64, beta: f64, base: f64, mtu: u64) -> Self {
+    /// Begins with a window that has just met a full queue. `beta`: what is left of it each time.
+    pub(super) fn new(now: Instant, window: f64, beta: f64, mtu: u64) -> Self {
         let (w_max, k) = (0.0, 0.0);
         let mut cubic =
             Self { window, w_max, w_est: window, epoch: now, k, updated: now, reduced: now, beta };
-        cubic.reduce(now, base, mtu);
+        cubic.reduce(now, mtu);
         cubic
     }
 
@@ -59,13 +56,11 @@ impl Cubic {
         sent > self.reduced
     }
 
-    /// The queue has overflown. `base`: the share of the round-trip time that is none of the queue. Where the queue is short, less
-    /// than usual has to be given up to empty it.
-    pub(super) fn reduce(&mut self, now: Instant, base: f64, mtu: u64) {
-        let keep = base.clamp(self.beta, self.beta.max(MOST_KEPT));
+    /// The queue has overflown.
+    pub(super) fn reduce(&mut self, now: Instant, mtu: u64) {
         // Who is on the way down makes room: RFC 9438 section 4.7.
         self.w_max = if self.window < self.w_max { self.window * (1.0 + BETA) / 2.0 } else { self.window };
-        self.window = (self.window * keep).max(LEAST_PACKETS * mtu as f64);
+        self.window = (self.window * self.beta).max(LEAST_PACKETS * mtu as f64);
         self.w_est = self.window;
         self.k = ((self.w_max - self.window).max(0.0) / mtu as f64 / C).cbrt();
         self.epoch = now;
@@ -123,7 +118,7 @@ mod tests {
     fn it_is_back_where_packets_were_lost_after_k_and_goes_slowly_there() {
         let mut now = start();
         let full = 200.0 * MTU as f64;
-        let mut cubic = Cubic::new(now, full, BETA, 0.5, MTU);
+        let mut cubic = Cubic::new(now, full, BETA, MTU);
         assert_eq!(cubic.window(), 140 * MTU);
         // RFC 9438 equation 2: `k` is cbrt(60 / 0.4) = 5.3 s, and the last two packets take the last 1.7 s of it.
         let took = grow(&mut cubic, &mut now, |c| c.window as u64 >= (full * 0.99) as u64);
@@ -138,7 +133,7 @@ mod tests {
     #[test]
     fn small_windows_grow_like_those_of_reno() {
         let mut now = start();
-        let mut cubic = Cubic::new(now, 12.0 * MTU as f64, 0.5, 0.5, MTU);
+        let mut cubic = Cubic::new(now, 12.0 * MTU as f64, 0.5, MTU);
         let took = grow(&mut cubic, &mut now, |c| c.window() >= 12 * MTU);
         // Six packets at 0.53 per round trip, against 2.5 s of the cubic function.
         assert!((0.9..1.6).contains(&took), "{took} s");
@@ -147,11 +142,11 @@ mod tests {
     #[test]
     fn the_second_of_two_reductions_makes_room_and_pauses_are_no_growth() {
         let mut now = start();
-        let mut cubic = Cubic::new(now, 100_000.0, BETA, 0.5, MTU);
+        let mut cubic = Cubic::new(now, 100_000.0, BETA, MTU);
         let sent = now;
         now += RTT;
         assert!(!cubic.is_news(sent) && cubic.is_news(now));
-        cubic.reduce(now, 0.5, MTU);
+        cubic.reduce(now, MTU);
         assert!((cubic.w_max - 70_000.0 * 0.85).abs() < 1.0, "{}", cubic.w_max);
         assert!((cubic.window - 49_000.0).abs() < 1.0);
         let before = cubic.window;
@@ -161,18 +156,15 @@ mod tests {
         }
         assert!((cubic.window - before).abs() < f64::EPSILON);
         for _ in 0..1000 {
-            cubic.reduce(now, 0.5, MTU);
+            cubic.reduce(now, MTU);
         }
         assert_eq!(cubic.window(), 4 * MTU);
     }
 
     #[test]
-    fn a_short_queue_and_a_stream_cost_less_of_the_window_but_not_nothing() {
+    fn a_stream_keeps_more_of_the_window() {
         let now = start();
-        let left = |beta, base| Cubic::new(now, 100_000.0, beta, base, MTU).window();
-        assert_eq!(left(BETA, 0.2), 70_000);
-        assert_eq!(left(BETA, 0.75), 75_000);
-        assert_eq!(left(BETA, 0.99), 80_000);
-        assert_eq!((left(STREAM_BETA, 0.2), left(STREAM_BETA, 0.99)), (85_000, 85_000));
+        let left = |beta| Cubic::new(now, 100_000.0, beta, MTU).window();
+        assert_eq!((left(BETA), left(STREAM_BETA)), (70_000, 85_000));
     }
 }

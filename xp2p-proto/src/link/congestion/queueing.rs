@@ -5,6 +5,10 @@ use std::time::{Duration, Instant};
 
 /// Seconds for which round-trip times count. That is longer than several measurements that a neighbour's queue spoils.
 const AGE: u64 = 60;
+/// A queue is one that stands for so many acknowledgements: a single one may have waited for something else, such as a late thread.
+const STANDING: usize = 4;
+/// The longest queue of one second in so many is an exception: it does not count.
+const RARE: usize = 10;
 /// From this share of the longest queue on it counts as full: what is lost there was most likely dropped for want of room.
 const FULL: f64 = 0.6;
 /// Below this share of it nothing is dropped for want of room.
@@ -20,7 +24,7 @@ const DECAY: f64 = 0.98;
 /// Losses are more than chance from so many standard deviations on.
 const DEVIATIONS: f64 = 4.0;
 
-/// The shortest and the longest round-trip time within a second.
+/// The shortest round-trip time within a second, and the longest one with a standing queue.
 #[derive(Debug, Clone, Copy)]
 struct Second {
     number: u64,
@@ -39,8 +43,11 @@ pub(super) struct Queueing {
     seconds: VecDeque<Second>,
     /// Of all the seconds.
     least: Duration,
+    /// Of the seconds before this one, but for the exceptions.
     most: Duration,
     latest: Duration,
+    /// Those before the latest one.
+    before: [Duration; STANDING - 1],
     /// Lost packets and all packets while the queue had room, the older the less.
     ambient: (f64, f64),
     /// Packets of this round, and those of them that were lost from a full queue.
@@ -56,28 +63,33 @@ impl Queueing {
             least: Duration::MAX,
             most: Duration::ZERO,
             latest: Duration::ZERO,
+            before: [Duration::ZERO; STANDING - 1],
             ambient: (0.0, 0.0),
             packets: 0.0,
             dropped: 0.0,
         }
     }
 
-    /// A packet was acknowledged after this time.
+    /// Acknowledgements have come, of which the newest packet took this long.
     pub(super) fn on_rtt(&mut self, now: Instant, rtt: Duration) {
+        let standing = self.before.iter().fold(rtt, |least, before| least.min(*before));
+        self.before.rotate_left(1);
+        self.before[STANDING - 2] = rtt;
         self.latest = rtt;
         let number = now.saturating_duration_since(self.start).as_secs();
         match self.seconds.back_mut().filter(|second| second.number >= number) {
             Some(second) => {
                 second.least = second.least.min(rtt);
-                second.most = second.most.max(rtt);
+                second.most = second.most.max(standing);
                 self.least = self.least.min(rtt);
-                self.most = self.most.max(rtt);
             }
             None => {
-                self.seconds.push_back(Second { number, least: rtt, most: rtt });
+                let mut longest: Vec<Duration> = self.seconds.iter().map(|second| second.most).collect();
+                longest.sort_unstable_by(|a, b| b.cmp(a));
+                self.most = longest.get(longest.len() / RARE).copied().unwrap_or_default();
+                self.seconds.push_back(Second { number, least: rtt, most: standing });
                 self.seconds.retain(|second| second.number + AGE >= number);
                 self.least = self.seconds.iter().map(|second| second.least).min().unwrap_or(rtt);
-                self.most = self.seconds.iter().map(|second| second.most).max().unwrap_or(rtt);
             }
         }
     }
@@ -119,7 +131,7 @@ impl Queueing {
         queue <= longest.mul_f64(ROOM).max(self.least_queue())
     }
 
-    /// So many packets were acknowledged, after [`on_rtt`](Self::on_rtt) was told about each.
+    /// So many packets were acknowledged, after [`on_rtt`](Self::on_rtt) was told about them.
     pub(super) fn on_acked(&mut self, packets: f64) {
         self.packets += packets;
         if self.has_room() {
@@ -243,6 +255,30 @@ mod tests {
         path.rounds(5, 100, 0);
         path.rounds(1, 0, 3);
         path.rounds(1, 100, 1);
+        assert!(path.overflow().is_some());
+    }
+
+    #[test]
+    fn single_round_trips_that_take_long_do_not_hide_a_short_queue() {
+        let mut path = Path::new();
+        for _ in 0..40 {
+            // A delayed acknowledgement in each second is three times as long as the queue ever is.
+            path.rounds(5, 0, 0);
+            path.rounds(5, 15, 0);
+            path.queueing.on_rtt(path.now, 145 * MS);
+        }
+        path.rounds(1, 15, 1);
+        assert!(path.overflow().is_some());
+    }
+
+    #[test]
+    fn a_queue_that_was_long_once_does_not_hide_a_short_one() {
+        let mut path = Path::new();
+        path.rounds(10, 200, 0);
+        path.rounds(1, 20, 1);
+        assert_eq!(path.overflow(), None, "nobody knows yet that it was an exception");
+        path.rounds(300, 20, 0);
+        path.rounds(1, 20, 1);
         assert!(path.overflow().is_some());
     }
 
