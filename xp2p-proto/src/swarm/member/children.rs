@@ -90,24 +90,26 @@ impl<P: Payload> Member<P> {
             self.evict(k, weakest.peer, Some(peer));
             return true;
         }
-        if self.origin.feeds(self.now) {
-            // Whoever reads the origin must be there for every substream.
-            let count = |k: usize| self.lanes[k].children.iter().filter(stays).count();
-            let crowded = (0..LANES).max_by_key(|k| (count(*k), usize::MAX - k)).unwrap_or(k);
-            if count(crowded) >= count(k) + 2 {
-                let weakest = self.lanes[crowded]
-                    .children
-                    .iter()
-                    .filter(stays)
-                    .min_by_key(|c| (c.value, c.peer))
-                    .copied();
-                if let Some(weakest) = weakest {
-                    self.evict(crowded, weakest.peer, None);
-                    return true;
-                }
+        if let Some(crowded) = self.crowded_beside(k) {
+            let weakest =
+                self.lanes[crowded].children.iter().filter(stays).min_by_key(|c| (c.value, c.peer)).copied();
+            if let Some(weakest) = weakest {
+                self.evict(crowded, weakest.peer, None);
+                return true;
             }
         }
         false
+    }
+
+    /// Whoever reads the origin must be there for every substream: one with at least two children more than substream `k` has, from
+    /// which one can go for it.
+    pub(super) fn crowded_beside(&self, k: usize) -> Option<usize> {
+        if !self.origin.feeds(self.now) {
+            return None;
+        }
+        let count = |k: usize| self.lanes[k].children.iter().filter(|c| c.evict.is_none()).count(); // below LANES
+        let crowded = (0..LANES).max_by_key(|k| (count(*k), usize::MAX - k))?;
+        (count(crowded) >= count(k) + 2).then_some(crowded)
     }
 
     fn adopt(&mut self, peer: PeerId, k: usize, first: PieceNo, value: u8) {

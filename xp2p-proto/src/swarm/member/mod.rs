@@ -540,7 +540,9 @@ impl<P: Payload> Member<P> {
                 lag: (lane.lag + passing).clamp(0.0, 65_535.0) as u16,
                 depth,
                 spare: if self.has_source(k) && self.own_path(k).is_some() { spare } else { 0 },
-                min_value: lane.min_value(),
+                // One that may take the place of a child in another substream has to hear of it. Nobody asked where a puller had no
+                // child at all, everybody got this substream through the other puller, and when that one died it was gone.
+                min_value: if spare == 0 && self.crowded_beside(k).is_some() { 0 } else { lane.min_value() },
             }
         });
         Status {

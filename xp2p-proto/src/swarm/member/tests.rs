@@ -671,6 +671,11 @@ fn the_reason_for_reading_the_origin_is_the_one_that_keeps_it_open() {
 
 /// A member with room for 17 children, which has 16.
 fn feeding_sixteen() -> Bench {
+    feeding_sixteen_in(LANES as u8)
+}
+
+/// The same, in so many substreams.
+fn feeding_sixteen_in(lanes: u8) -> Bench {
     let mut config = MemberConfig::new(ME, [7; 32]);
     (config.rate, config.uplink) = (320_000, 1_000_000);
     let mut bench = Bench::new(config);
@@ -680,7 +685,7 @@ fn feeding_sixteen() -> Bench {
     for n in 0..16_u8 {
         let child = PeerId(u64::from(n) + 1);
         bench.connect(child, 0..0, 0);
-        let subscribe = Message::Subscribe { lane: n % LANES as u8, from: 20, value: 0 };
+        let subscribe = Message::Subscribe { lane: n % lanes, from: 20, value: 0 };
         bench.member.handle_message(bench.now, child, subscribe);
     }
     let accepted = |a: &Action<Fake>| matches!(a, Action::Send { message: Message::Accept { .. }, .. });
@@ -939,4 +944,33 @@ fn a_parent_that_lacks_a_piece_passes_it_on_although_others_were_asked() {
     let path = Path::EMPTY.with(other).expect("room");
     bench.member.handle_piece(bench.now, other, PieceHead { no, pushed: false, path }, GOOD);
     assert!(cancelled(&bench.sent(parent)), "now it need not");
+}
+
+/// Seen at 60 members: one of two pullers had no child in a substream and no place left, so nobody asked it, and when the other
+/// one died while the tracker was away, this substream was gone for everybody.
+#[test]
+fn a_full_puller_says_in_which_substreams_it_makes_room() {
+    let mut bench = feeding_sixteen_in(4);
+    bench.member.handle_tracker(bench.now, FromTracker::Elect);
+    for no in 20..40 {
+        bench.member.handle_origin_piece(bench.now, info(no), GOOD);
+    }
+    bench.actions();
+    bench.sleep(600);
+    let status = bench.sent(A).into_iter().find_map(|m| match m {
+        Message::Status(status) => Some(status),
+        _ => None,
+    });
+    let status = status.expect("one every half second");
+    assert!(status.lanes.iter().all(|l| l.depth == 0 && l.spare == 0), "{status:?}");
+    let least: Vec<_> = status.lanes.iter().map(|l| l.min_value).collect();
+    assert_eq!(least[4..], [0; 4], "somebody may take the place of a child of another substream");
+    let stranger = PeerId(0xcccc_cccc_0000_0000);
+    bench.connect(stranger, 0..0, 0);
+    let subscribe = Message::Subscribe { lane: 5, from: 40, value: 4 };
+    bench.member.handle_message(bench.now, stranger, subscribe);
+    let actions = bench.actions();
+    assert_eq!(evictions(&actions), 1);
+    let accepted = |a: &Action<Fake>| matches!(a, Action::Send { to, message: Message::Accept { lane: 5, .. } } if *to == stranger);
+    assert!(actions.iter().any(accepted));
 }
