@@ -368,11 +368,10 @@ fn a_download_fills_a_line_that_loses_packets() {
 }
 
 /// The stream needs less than its share of the line, so it gets what it needs, and the other flow gets the rest. But it needs nearly
-/// all of it, 4.2 of 4.8 Mbit/s, and shares are equal only in the mean: while it gets less than that it falls behind, and may once have
-/// to leave out the rest of a group.
+/// all of it, 4.2 of 4.8 Mbit/s, and shares are equal only in the mean: while it gets less than that it falls behind, and now and
+/// then (in one of twelve runs, not one of these) it has to leave out the rest of a group.
 #[test]
 fn a_stream_keeps_up_beside_a_cubic_flow() {
-    let mut late = 0;
     for seed in 0..10 {
         let mut world = live_world(5000 + seed, Congestion::Live, bottleneck(BDP));
         let sink = add_sink(&mut world);
@@ -381,10 +380,7 @@ fn a_stream_keeps_up_beside_a_cubic_flow() {
         let watched = watch(&mut world, Duration::from_secs(5), Duration::from_secs(26));
         let rate = megabits(world.sim.machine(sink).role.received(), Duration::from_secs(28));
         watched.print(&format!("seed {seed}, beside a flow of {rate:.2} Mbit/s"));
-        assert!(watched.late_groups > 0 || watched.came == watched.made, "seed {seed}");
-        assert!(watched.worst <= BUDGET, "seed {seed}");
+        assert_eq!((watched.came, watched.late_groups), (watched.made, 0), "seed {seed}");
         assert!(rate > 4.5, "the other flow has its share as well: {rate} Mbit/s");
-        late += watched.late_groups;
     }
-    assert!(late <= 1, "{late} groups of ten times eleven");
 }

@@ -841,7 +841,6 @@ impl Session {
     }
 }
 
-/// What congestion control knows of the best path.
 /// What congestion control knows of the path that data goes by. Of one that is new at `now` it only knows what probes and the first
 /// packets have shown, and the path with the largest window is the better guess. Later that one may be the path that nothing goes by
 /// any more, of which nothing new is learned.

@@ -322,7 +322,8 @@ impl Live {
         };
         if now.saturating_duration_since(since) > age && !matches!(self.phase, Phase::ProbeRtt { .. }) {
             // Between members, who are many on one uplink, two would be all that they send meanwhile.
-            let least = if self.bursts { 4 } else { PROBE_RTT_PACKETS } * self.mtu;
+            let packets = if self.bursts { 4 } else { PROBE_RTT_PACKETS };
+            let least = packets * self.mtu;
             let window = match (&self.rival, self.rate(), self.queueing.base()) {
                 // Just what this sender has on its way without a queue: what is still in the queue then is of others.
                 (Some(_), Some(rate), Some(base)) => 0.9 * rate * base.as_secs_f64(),
@@ -440,6 +441,7 @@ impl Controller for Live {
         if app_limited || in_flight == 0 {
             self.paused_at = Some(now);
         }
+        // Members of a swarm pause all the time, and are paced by other means: see `bursty`.
         if app_limited && !self.bursts {
             self.limited_until = Some(self.delivered + in_flight);
         } else if self.limited_until.is_some_and(|until| self.delivered > until) {

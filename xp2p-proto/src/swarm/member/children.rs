@@ -84,19 +84,15 @@ impl<P: Payload> Member<P> {
         if lane.child(peer).is_some() || self.spare() > 0 {
             return true;
         }
-        let stays = |c: &&Child| c.evict.is_none();
-        let weakest = lane.children.iter().filter(stays).min_by_key(|c| (c.value, c.peer)).copied();
-        if let Some(weakest) = weakest.filter(|w| outranks(value, w.value)) {
+        if let Some(weakest) = lane.weakest().filter(|w| outranks(value, w.value)) {
             self.evict(k, weakest.peer, Some(peer));
             return true;
         }
-        if let Some(crowded) = self.crowded_beside(k) {
-            let weakest =
-                self.lanes[crowded].children.iter().filter(stays).min_by_key(|c| (c.value, c.peer)).copied();
-            if let Some(weakest) = weakest {
-                self.evict(crowded, weakest.peer, None);
-                return true;
-            }
+        if let Some(crowded) = self.crowded_beside(k)
+            && let Some(weakest) = self.lanes[crowded].weakest()
+        {
+            self.evict(crowded, weakest.peer, None);
+            return true;
         }
         false
     }
@@ -107,7 +103,7 @@ impl<P: Payload> Member<P> {
         if !self.origin.feeds(self.now) {
             return None;
         }
-        let count = |k: usize| self.lanes[k].children.iter().filter(|c| c.evict.is_none()).count(); // below LANES
+        let count = |k: usize| self.lanes[k].staying().count(); // below LANES
         let crowded = (0..LANES).max_by_key(|k| (count(*k), usize::MAX - k))?;
         (count(crowded) >= count(k) + 2).then_some(crowded)
     }
@@ -249,8 +245,7 @@ impl<P: Payload> Member<P> {
     pub(super) fn shed_children(&mut self, way: EvictWay) {
         while self.children() as i32 > self.slots {
             let weakest = (0..LANES)
-                .flat_map(|k| self.lanes[k].children.iter().map(move |c| (k, c)))
-                .filter(|(_, c)| c.evict.is_none())
+                .flat_map(|k| self.lanes[k].staying().map(move |c| (k, c)))
                 .min_by_key(|(k, c)| (c.value, c.peer, *k))
                 .map(|(k, c)| (k, c.peer));
             let Some((k, peer)) = weakest else { break };

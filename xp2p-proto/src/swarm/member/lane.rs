@@ -88,9 +88,19 @@ impl Lane {
         self.children.iter().find(|c| c.peer == peer)
     }
 
+    /// The children that may stay.
+    pub(super) fn staying(&self) -> impl Iterator<Item = &Child> {
+        self.children.iter().filter(|c| c.evict.is_none())
+    }
+
+    /// The one of them that would go first.
+    pub(super) fn weakest(&self) -> Option<Child> {
+        self.staying().min_by_key(|c| (c.value, c.peer)).copied()
+    }
+
     /// The smallest value among children that may stay; 255 without any.
     pub(super) fn min_value(&self) -> u8 {
-        self.children.iter().filter(|c| c.evict.is_none()).map(|c| c.value).min().unwrap_or(u8::MAX)
+        self.weakest().map_or(u8::MAX, |c| c.value)
     }
 
     /// Takes note of the lag of a piece: up quickly, down slowly.
@@ -123,7 +133,7 @@ impl<P: Payload> Member<P> {
 
     /// Number of subscriptions that are being fed and may stay.
     pub(super) fn children(&self) -> usize {
-        self.lanes.iter().flat_map(|l| &l.children).filter(|c| c.evict.is_none()).count()
+        self.lanes.iter().flat_map(Lane::staying).count()
     }
 
     /// How many more children would be taken.

@@ -139,7 +139,7 @@ impl<P: Payload> Member<P> {
         let depth = self.depth(k);
         let lane = &self.lanes[k];
         let orphan = lane.parent.is_none() || lane.starving || self.is_lost(k);
-        let has_children = lane.children.iter().any(|c| c.evict.is_none());
+        let has_children = lane.staying().next().is_some();
         let symmetric = self.config.nat == NatClass::Symmetric;
         let newer = if orphan { self.newer(k) } else { Newer::default() };
         let mut best: Option<(PeerId, f32)> = None;

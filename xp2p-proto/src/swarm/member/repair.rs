@@ -140,18 +140,18 @@ impl<P: Payload> Member<P> {
         let each = if self.playout.has_begun() { MAX_PULLS_EACH } else { MAX_START_PULLS_EACH };
         let slot = self.shelf.get(info.no);
         let (k, age) = (info.lane(), self.age(info));
-        // A newcomer does not wait for the first status: who has been here for long has what is not quite new.
+        // Who expects wrongly once has met something unusual, and loses a round trip with each further guess.
         let refused = slot.is_some_and(|s| s.refused.iter().any(Option::is_some));
+        // A newcomer does not wait for the first status: who has been here for long has what is not quite new.
         let hopeful = !self.playout.has_begun() && age >= HOPEFUL_MS;
         for n in self.neighbours.iter() {
             // Maps are half a second old; whoever gets this substream early enough has the piece by now.
             let status = n.lanes[k]; // below LANES
-            let expected = status.depth != NO_SOURCE
+            let expected = !refused
+                && status.depth != NO_SOURCE
                 && n.have.end() > info.no
                 && age > i64::from(status.lag) + EXPECTED_MS;
             let has = n.have.has(info.no);
-            // Who expects wrongly once has met something unusual, and loses a round trip with each further guess.
-            let expected = expected && !refused;
             if !(has || expected || hopeful && !n.told) || n.asked >= each || n.bad_until > self.now {
                 continue;
             }

@@ -61,7 +61,7 @@ impl Puller {
 pub(super) struct Pullers {
     list: Vec<Puller>,
     failed: Vec<(PeerId, Ms)>,
-    /// When one was last gone without a successor that was there before.
+    /// When one was last lost: it did not answer, is gone, is excluded, or differs from the others.
     lost: Option<Ms>,
     /// They do not agree, and nobody else knows what is right.
     pub(super) disagree: bool,
@@ -272,9 +272,7 @@ impl Tracker {
         }
         let bereft = !suspected.is_empty();
         for peer in suspected {
-            self.pullers.lost = Some(now);
-            self.pullers.failed.push((peer, now));
-            self.stats.failovers += 1;
+            self.note_failure(peer);
         }
         for peer in dead {
             self.dismiss(peer);
@@ -296,11 +294,16 @@ impl Tracker {
     /// `peer` reads the origin for others no longer, and not soon again.
     pub(super) fn replace_puller(&mut self, peer: PeerId) {
         if self.pullers.contains(peer) {
-            self.pullers.lost = Some(self.now);
-            self.pullers.failed.push((peer, self.now));
-            self.stats.failovers += 1;
+            self.note_failure(peer);
             self.dismiss(peer);
         }
+    }
+
+    /// `peer` is not elected again soon.
+    fn note_failure(&mut self, peer: PeerId) {
+        self.pullers.lost = Some(self.now);
+        self.pullers.failed.push((peer, self.now));
+        self.stats.failovers += 1;
     }
 
     fn dismiss(&mut self, peer: PeerId) {
