@@ -146,6 +146,7 @@ enum Model {
     Playback,
     Download {
         next: u64,
+        beside: bool,
     },
     Voice {
         said: u32,
@@ -265,11 +266,16 @@ impl Watch {
                 let Some(id) = self.service(service) else { return };
                 let file_name = if missing { "none" } else { FILE.0 }.to_owned();
                 let request = Download { channel: 0, file_name, offset: 0 };
-                let stream = self
-                    .world
-                    .sim
-                    .with(viewer, |v, now| v.start_download(now, id, request, Resume::default()));
-                self.start(stream, Model::Download { next: 0 });
+                // Every other digest is made by the caller.
+                let beside = self.streams.len() % 2 == 1;
+                let stream = self.world.sim.with(viewer, |v, now| {
+                    let stream = v.start_download(now, id, request, Resume::default());
+                    if let (true, Ok(key)) = (beside, &stream) {
+                        assert!(v.take_download_hasher(*key).is_some());
+                    }
+                    stream
+                });
+                self.start(stream, Model::Download { next: 0, beside });
             }
             TestOp::Voice(n) => {
                 let Some(id) = self.service(n) else { return };
@@ -476,7 +482,7 @@ impl Watch {
             }
             ViewerEvent::DownloadData { stream, offset, data } => {
                 self.alive(stream);
-                let Some(Model::Download { next }) = self.streams.get_mut(&stream) else {
+                let Some(Model::Download { next, .. }) = self.streams.get_mut(&stream) else {
                     panic!("data of no download")
                 };
                 assert_eq!(offset, *next, "a byte twice, or one left out");
@@ -486,9 +492,20 @@ impl Watch {
                 let len = data.len();
                 self.world.sim.with(self.world.viewer, |v, now| v.release(now, stream, len));
             }
+            ViewerEvent::DownloadDigestWanted { stream } => {
+                self.alive(stream);
+                let Some(Model::Download { next, beside: true }) = self.streams.get(&stream) else {
+                    panic!("a digest that is nobody's business")
+                };
+                assert_eq!(*next, self.file.len() as u64);
+                let digest = *blake3::hash(&self.file).as_bytes();
+                let viewer = self.world.viewer;
+                // In vain where the service has ended since, as the next events then tell.
+                self.world.sim.with(viewer, |v, now| v.finish_download(now, stream, digest));
+            }
             ViewerEvent::Downloaded { stream, size, digest } => {
                 self.ended(stream);
-                let Some(Model::Download { next }) = self.streams.get(&stream) else {
+                let Some(Model::Download { next, .. }) = self.streams.get(&stream) else {
                     panic!("the end of no download")
                 };
                 assert_eq!((*next, size), (self.file.len() as u64, self.file.len() as u64));

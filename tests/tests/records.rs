@@ -286,8 +286,16 @@ struct Got {
     statuses: Vec<u16>,
 }
 
+/// Who makes the digest.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Digests {
+    Viewer,
+    Caller,
+}
+
 fn fetch(
     world: &mut World,
+    digests: Digests,
     resume: Resume,
     limit: Duration,
     mut meanwhile: impl FnMut(&mut World, usize),
@@ -298,6 +306,8 @@ fn fetch(
     let stream = world
         .sim
         .with(world.viewer, |v, now| v.start_download(now, service, request, resume).expect("a download"));
+    let hasher = |world: &mut World| world.sim.with(world.viewer, |v, _| v.take_download_hasher(stream));
+    let mut caller = if digests == Digests::Caller { hasher(world) } else { None };
     let mut got = Got::default();
     let end = world.sim.elapsed() + limit;
     while world.sim.elapsed() < end && got.digest.is_none() && got.closed.is_none() {
@@ -308,7 +318,14 @@ fn fetch(
                 ViewerEvent::DownloadData { offset, data, .. } => {
                     assert_eq!(offset, first + got.bytes.len() as u64, "bytes lost or doubled");
                     got.bytes.extend_from_slice(&data);
+                    if let Some(hasher) = &mut caller {
+                        hasher.update(&data);
+                    }
                     world.sim.with(world.viewer, |v, now| v.release(now, stream, data.len()));
+                }
+                ViewerEvent::DownloadDigestWanted { .. } => {
+                    let digest = *caller.as_ref().expect("asked only who has it").finalize().as_bytes();
+                    assert!(world.sim.with(world.viewer, |v, now| v.finish_download(now, stream, digest)));
                 }
                 ViewerEvent::Downloaded { digest, .. } => got.digest = Some(digest),
                 ViewerEvent::Close { reason, .. } => got.closed = Some(reason),
@@ -323,6 +340,12 @@ fn fetch(
 
 #[test]
 fn a_file_survives_two_restarts_of_the_camera_and_a_new_address_of_the_viewer() {
+    for digests in [Digests::Viewer, Digests::Caller] {
+        survives(digests);
+    }
+}
+
+fn survives(digests: Digests) {
     twice(|| {
         let mut config = WorldConfig::new(20);
         config.camera_link = LinkConfig::latency(ACCESS).both(|p| p.loss = 0.01);
@@ -330,7 +353,7 @@ fn a_file_survives_two_restarts_of_the_camera_and_a_new_address_of_the_viewer() 
         let whole = file(6_000_000);
         world.app.files.insert("clip.flv".into(), whole.clone());
         let mut step = 0;
-        let got = fetch(&mut world, Resume::default(), Duration::from_secs(120), |world, bytes| {
+        let got = fetch(&mut world, digests, Resume::default(), Duration::from_secs(120), |world, bytes| {
             if step < 3 && bytes > 1_500_000 * (step + 1) {
                 step += 1;
                 match step {
@@ -355,7 +378,8 @@ fn two_hundred_megabytes_survive_restarts_and_a_new_address() {
     let whole = file(200_000_000);
     world.app.files.insert("clip.flv".into(), whole.clone());
     let mut step = 0;
-    let got = fetch(&mut world, Resume::default(), Duration::from_secs(600), |world, bytes| {
+    let limit = Duration::from_secs(600);
+    let got = fetch(&mut world, Digests::Caller, Resume::default(), limit, |world, bytes| {
         if step < 3 && bytes > 50_000_000 * (step + 1) {
             step += 1;
             match step {
@@ -372,6 +396,12 @@ fn two_hundred_megabytes_survive_restarts_and_a_new_address() {
 
 #[test]
 fn a_download_goes_on_from_an_offset_and_notices_another_file() {
+    for digests in [Digests::Viewer, Digests::Caller] {
+        goes_on(digests);
+    }
+}
+
+fn goes_on(digests: Digests) {
     twice(|| {
         let whole = file(700_001);
         let start = |seed| {
@@ -384,36 +414,96 @@ fn a_download_goes_on_from_an_offset_and_notices_another_file() {
         hasher.update(&whole[..300_000]);
         let resume = Resume { received: 300_000, hasher: hasher.clone(), etag: Some("v1".into()) };
         let mut world = start(21);
-        let got = fetch(&mut world, resume.clone(), limit, |_, _| {});
+        let got = fetch(&mut world, digests, resume.clone(), limit, |_, _| {});
         assert_eq!(got.digest, Some(*blake3::hash(&whole).as_bytes()));
         assert!(got.bytes == whole[300_000..]);
         assert!(world.app.sent < 500_000, "only the rest was sent");
         // Another version: refused before a byte of it is kept.
         let other = Resume { etag: Some("v0".into()), ..resume.clone() };
-        let got = fetch(&mut start(22), other, limit, |_, _| {});
+        let got = fetch(&mut start(22), digests, other, limit, |_, _| {});
         assert!(got.closed.unwrap().contains("has changed"));
         assert!(got.bytes.is_empty());
         // A part of something else: the digest says so.
         let mut wrong = blake3::Hasher::new();
         wrong.update(&vec![1; 300_000]);
-        let got = fetch(&mut start(23), Resume { hasher: wrong, ..resume.clone() }, limit, |_, _| {});
+        let got =
+            fetch(&mut start(23), digests, Resume { hasher: wrong, ..resume.clone() }, limit, |_, _| {});
         assert!(got.closed.unwrap().contains("digest"));
         // More than the file has.
-        let got = fetch(&mut start(24), Resume { received: 700_002, ..resume.clone() }, limit, |_, _| {});
+        let got =
+            fetch(&mut start(24), digests, Resume { received: 700_002, ..resume.clone() }, limit, |_, _| {});
         assert_eq!(got.statuses, [404]);
         // Exactly the file: nothing but the digest comes.
         let mut all = blake3::Hasher::new();
         all.update(&whole);
-        let got =
-            fetch(&mut start(25), Resume { received: 700_001, hasher: all, etag: None }, limit, |_, _| {});
+        let got = fetch(
+            &mut start(25),
+            digests,
+            Resume { received: 700_001, hasher: all, etag: None },
+            limit,
+            |_, _| {},
+        );
         assert!(got.digest.is_some() && got.bytes.is_empty());
         // No such file, and an empty one.
         let mut world = World::new(WorldConfig::new(26));
-        let got = fetch(&mut world, Resume::default(), limit, |_, _| {});
+        let got = fetch(&mut world, digests, Resume::default(), limit, |_, _| {});
         assert_eq!((got.statuses.as_slice(), got.digest), (&[404][..], None));
         world.app.files.insert("clip.flv".into(), Bytes::new());
-        let got = fetch(&mut world, Resume::default(), limit, |_, _| {});
+        let got = fetch(&mut world, digests, Resume::default(), limit, |_, _| {});
         assert_eq!(got.digest, Some(*blake3::hash(b"").as_bytes()));
+    });
+}
+
+/// Asks for a file whose digest the caller makes, and waits until it is asked for it.
+fn until_the_digest_is_wanted(world: &mut World, whole: &Bytes) -> StreamKey {
+    world.app.files.insert("clip.flv".into(), whole.clone());
+    let service = connect(world);
+    let request = Download { channel: 0, file_name: "clip.flv".into(), offset: 0 };
+    let stream = world.sim.with(world.viewer, |v, now| {
+        let stream = v.start_download(now, service, request, Resume::default()).expect("a download");
+        assert!(v.take_download_hasher(stream).is_some() && v.take_download_hasher(stream).is_none(), "once");
+        assert!(!v.finish_download(now, stream, [0; 32]), "nobody has asked");
+        stream
+    });
+    for _ in 0..1000 {
+        world.run(Duration::from_millis(5));
+        if world.events.iter().any(|(_, e)| *e == ViewerEvent::DownloadDigestWanted { stream }) {
+            return stream;
+        }
+    }
+    panic!("{:?}", world.events);
+}
+
+#[test]
+fn the_digest_of_a_file_can_be_given_after_its_camera_is_gone() {
+    twice(|| {
+        let mut world = World::new(WorldConfig::new(41));
+        let whole = file(300_000);
+        let stream = until_the_digest_is_wanted(&mut world, &whole);
+        world.restart_camera();
+        world.run(Duration::from_secs(10));
+        let asked =
+            world.events.iter().filter(|(_, e)| matches!(e, ViewerEvent::DownloadDigestWanted { .. }));
+        assert_eq!(asked.count(), 1, "it has all that it needs");
+        let digest = *blake3::hash(&whole).as_bytes();
+        assert!(world.sim.with(world.viewer, |v, now| v.finish_download(now, stream, digest)));
+        assert!(!world.sim.with(world.viewer, |v, now| v.finish_download(now, stream, digest)), "over");
+        world.run(Duration::from_millis(5));
+        let last = ViewerEvent::Downloaded { stream, size: 300_000, digest };
+        assert!(world.events.iter().any(|(_, e)| *e == last), "{:?}", world.events);
+    });
+}
+
+#[test]
+fn a_file_with_another_digest_is_not_taken_for_the_camera_s() {
+    twice(|| {
+        let mut world = World::new(WorldConfig::new(42));
+        let stream = until_the_digest_is_wanted(&mut world, &file(300_000));
+        assert!(world.sim.with(world.viewer, |v, now| v.finish_download(now, stream, [7; 32])));
+        world.run(Duration::from_millis(5));
+        let failed =
+            |e: &ViewerEvent| matches!(e, ViewerEvent::Close { reason, .. } if reason.contains("digest"));
+        assert!(world.events.iter().any(|(_, e)| failed(e)), "{:?}", world.events);
     });
 }
 

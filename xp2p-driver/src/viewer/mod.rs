@@ -1,6 +1,7 @@
 //! A viewer as an application runs it.
 
 mod ask;
+mod digest;
 mod download;
 mod opened;
 mod routes;
@@ -31,6 +32,7 @@ use xp2p_proto::viewer::{
     MessageKey, Resume, ServiceConfig, ServiceId, StreamKey, StreamStats, Viewer, ViewerConfig, ViewerError,
 };
 
+use self::digest::Digest;
 use self::routes::{Claim, SharedRoutes, Started, TalkEvent, ViewerRole};
 use self::turn::Turns;
 use crate::handle::{Gone, Handle, WeakHandle};
@@ -280,15 +282,20 @@ impl<R: Runtime> ViewerHandle<R> {
         download: Download,
         resume: Resume,
     ) -> Result<DownloadHandle, StartError> {
-        // The window of the download bounds it.
-        let (sender, events) = async_channel::unbounded();
-        let routes = self.routes.clone();
+        // The window of the download bounds both.
+        let (sender, from) = async_channel::unbounded();
+        let (to, events) = async_channel::unbounded();
+        let (routes, hasher) = (self.routes.clone(), resume.hasher.clone());
         let start = move |viewer: &mut Viewer, now| {
             let stream = viewer.start_download(now, service, download, resume)?;
+            // That of `resume`: the digest is made beside the machine.
+            viewer.take_download_hasher(stream);
             routes.lock().downloads.insert(stream, sender);
             Ok(stream)
         };
         let (key, claim) = self.start(start, Started::Stream).await?;
+        let digest = Digest { stream: key, viewer: self.handle.clone().downgrade(), hasher, from, to };
+        self.runtime().spawn(Box::pin(digest.run(self.runtime().clone())));
         Ok(DownloadHandle {
             key,
             handle: self.handle.clone(),

@@ -14,6 +14,7 @@ use xp2p_proto::live::LiveItem;
 use xp2p_proto::request::Headers;
 use xp2p_proto::viewer::{CommandKey, MessageKey, ServiceId, StreamKey, Viewer, ViewerEvent};
 
+use super::digest::Undigested;
 use crate::event_loop::Role;
 use crate::handle::WeakHandle;
 use crate::player::Hub;
@@ -130,7 +131,7 @@ pub(super) struct Routes {
     pub(super) hubs: BTreeMap<StreamKey, Hub>,
     pub(super) events: BTreeMap<ServiceId, Sender<ServiceEvent>>,
     pub(super) commands: BTreeMap<CommandKey, Sender<CommandOutcome>>,
-    pub(super) downloads: BTreeMap<StreamKey, Sender<DownloadEvent>>,
+    pub(super) downloads: BTreeMap<StreamKey, Sender<Undigested>>,
     pub(super) talks: BTreeMap<StreamKey, Sender<TalkEvent>>,
     /// Status of a refusal, until the stream is closed for it.
     refused: BTreeMap<StreamKey, u16>,
@@ -260,9 +261,13 @@ impl Routes {
     }
 
     fn download(&mut self, stream: StreamKey, event: DownloadEvent) {
+        self.undigested(stream, Undigested::Event(event));
+    }
+
+    fn undigested(&mut self, stream: StreamKey, news: Undigested) {
         if let Some(sender) = self.downloads.get(&stream) {
             // Unbounded; the camera's window bounds it. Fails only when nobody wants the file any more.
-            let _ = sender.try_send(event);
+            let _ = sender.try_send(news);
         }
     }
 
@@ -304,6 +309,9 @@ impl Routes {
             }
             ViewerEvent::DownloadData { stream, offset, data } => {
                 self.download(stream, DownloadEvent::Data { offset, data });
+            }
+            ViewerEvent::DownloadDigestWanted { stream } => {
+                self.undigested(stream, Undigested::DigestWanted);
             }
             ViewerEvent::Downloaded { stream, size, digest } => {
                 self.download(stream, DownloadEvent::Done { size, digest });

@@ -116,6 +116,13 @@ pub enum ViewerEvent {
         /// The bytes.
         data: Bytes,
     },
+    /// All bytes of a file were handed over, and the camera's digest is there. Comes only after
+    /// [`take_download_hasher`](super::Viewer::take_download_hasher): give the digest with
+    /// [`finish_download`](super::Viewer::finish_download).
+    DownloadDigestWanted {
+        /// Which stream.
+        stream: StreamKey,
+    },
     /// A file is whole, and its digest is the camera's (`onSuccess`). Last event of a download that succeeds.
     Downloaded {
         /// Which stream.

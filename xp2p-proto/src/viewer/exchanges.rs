@@ -119,7 +119,7 @@ impl Exchanges {
             talk.pump(conn, events);
         }
         for fetch in self.fetches.values_mut() {
-            if fetch.state.is_waiting()
+            if fetch.has_to_ask()
                 && let Some(head) = finish(fetch.head())
                 && fetch.state.ask(conn, &head, &mut fetch.outbox)
             {
@@ -180,17 +180,40 @@ impl Exchanges {
 
     pub(super) fn read_fetch(&mut self, conn: &mut Connection, key: u64, events: &mut VecDeque<ViewerEvent>) {
         let Some(fetch) = self.fetches.get_mut(&key) else { return };
+        let end = fetch.read(conn, events);
+        self.end_fetch(Some(conn), key, end, events);
+    }
+
+    /// The digest that a download has asked its caller for. Returns whether one has.
+    pub(super) fn finish_fetch(
+        &mut self,
+        key: u64,
+        digest: [u8; blake3::OUT_LEN],
+        events: &mut VecDeque<ViewerEvent>,
+    ) -> bool {
+        let Some(end) = self.fetches.get_mut(&key).and_then(|f| f.finish_with(digest)) else { return false };
+        self.end_fetch(None, key, end, events);
+        true
+    }
+
+    fn end_fetch(
+        &mut self,
+        conn: Option<&mut Connection>,
+        key: u64,
+        end: FetchEnd,
+        events: &mut VecDeque<ViewerEvent>,
+    ) {
+        let Some(fetch) = self.fetches.get_mut(&key) else { return };
         let stream = fetch.key;
-        match fetch.read(conn, events) {
+        match end {
             FetchEnd::Open => {}
             FetchEnd::Again => fetch.restart(),
-            FetchEnd::Complete => {
-                let (size, digest) = fetch.result();
+            FetchEnd::Complete((size, digest)) => {
                 self.fetches.remove(&key);
                 events.push_back(ViewerEvent::Downloaded { stream, size, digest });
             }
             FetchEnd::Failed(reason) => {
-                fetch.state.abandon(Some(conn));
+                fetch.state.abandon(conn);
                 self.fetches.remove(&key);
                 events.push_back(close(stream, reason, events));
             }

@@ -1,4 +1,5 @@
-//! A download: goes on where it was after every break, and is complete only with the right digest.
+//! A download: goes on where it was after every break, and is complete only with the right digest. Who has more than one
+//! processor may make the digest beside the connection, which else waits for it.
 
 use std::collections::VecDeque;
 
@@ -37,12 +38,15 @@ pub struct Resume {
 pub(super) enum FetchEnd {
     Open,
     /// Everything is there, and the digest is right.
-    Complete,
+    Complete(Whole),
     /// It cannot go on.
     Failed(String),
     /// The camera or the connection went away; ask again.
     Again,
 }
+
+/// Size and digest of a whole file.
+pub(super) type Whole = (u64, [u8; DIGEST]);
 
 #[derive(Debug)]
 pub(super) struct Fetch {
@@ -50,9 +54,16 @@ pub(super) struct Fetch {
     request: Download,
     pub(super) state: State,
     pub(super) outbox: Outbox,
-    resume: Resume,
+    /// Bytes of the file that were handed over, those of an earlier attempt included.
+    received: u64,
+    etag: Option<String>,
+    /// Has seen what was handed over; `None` where the caller makes the digest.
+    hasher: Option<blake3::Hasher>,
+    /// The caller was asked for the digest: nothing more is needed of the camera.
+    digest_wanted: bool,
     /// Bytes of the file, once known.
     size: Option<u64>,
+    /// The camera's digest, as far as it has come.
     trailer: Vec<u8>,
     /// Received, neither hashed nor handed over yet. Packets are joined here: the only copy. Empty between two reads.
     piece: BytesMut,
@@ -68,7 +79,10 @@ impl Fetch {
             request,
             state: State::Waiting,
             outbox: Outbox::default(),
-            resume,
+            received: resume.received,
+            etag: resume.etag,
+            hasher: Some(resume.hasher),
+            digest_wanted: false,
             size: None,
             trailer: Vec::new(),
             piece: BytesMut::new(),
@@ -78,15 +92,32 @@ impl Fetch {
 
     /// The head to send.
     pub(super) fn head(&mut self) -> Result<RequestHead, RequestError> {
-        self.request.offset = self.resume.received;
+        self.request.offset = self.received;
         Request::Download(self.request.clone()).to_head()
+    }
+
+    /// Whether it has to ask the camera, for the first time or again.
+    pub(super) fn has_to_ask(&self) -> bool {
+        self.state.is_waiting() && !self.digest_wanted
     }
 
     /// The connection is gone: what was begun of the digest comes again.
     pub(super) fn restart(&mut self) {
         self.state = State::Waiting;
         self.outbox = Outbox::default();
-        self.trailer.clear();
+        if !self.digest_wanted {
+            self.trailer.clear();
+        }
+    }
+
+    /// The caller makes the digest from now on, with this.
+    pub(super) fn take_hasher(&mut self) -> Option<blake3::Hasher> {
+        self.hasher.take()
+    }
+
+    /// The digest that the caller was asked for; `None` if it was not.
+    pub(super) fn finish_with(&mut self, digest: [u8; DIGEST]) -> Option<FetchEnd> {
+        self.digest_wanted.then(|| self.compare(digest))
     }
 
     /// The application has taken so many bytes. Returns whether reading may go on now.
@@ -99,15 +130,15 @@ impl Fetch {
     pub(super) fn read(&mut self, conn: &mut Connection, events: &mut VecDeque<ViewerEvent>) -> FetchEnd {
         let end = self.read_on(conn, events);
         self.hand_over(events);
-        if end == FetchEnd::Complete { self.finish() } else { end }
+        end.unwrap_or_else(|| self.finish(events))
     }
 
-    /// Reads what is there. [`FetchEnd::Complete`]: the stream has ended in order.
-    fn read_on(&mut self, conn: &mut Connection, events: &mut VecDeque<ViewerEvent>) -> FetchEnd {
-        let Some(id) = self.state.stream() else { return FetchEnd::Open };
+    /// Reads what is there. `None`: the stream has ended in order.
+    fn read_on(&mut self, conn: &mut Connection, events: &mut VecDeque<ViewerEvent>) -> Option<FetchEnd> {
+        let Some(id) = self.state.stream() else { return Some(FetchEnd::Open) };
         loop {
             if self.held >= DOWNLOAD_WINDOW {
-                return FetchEnd::Open;
+                return Some(FetchEnd::Open);
             }
             let mut failed = None;
             let mut refused = false;
@@ -121,20 +152,21 @@ impl Fetch {
                 }
             });
             if let Some(text) = failed {
-                return FetchEnd::Failed(text);
+                return Some(FetchEnd::Failed(text));
             }
             if refused {
-                return FetchEnd::Failed(String::new());
+                return Some(FetchEnd::Failed(String::new()));
             }
             match ended {
                 ReadEnd::Limit => {}
-                ReadEnd::Blocked => return FetchEnd::Open,
-                ReadEnd::Finished => return FetchEnd::Complete,
+                ReadEnd::Blocked => return Some(FetchEnd::Open),
+                ReadEnd::Finished => return None,
                 // The file was taken away, or the camera cannot read it; asking again tells which.
                 ReadEnd::Reset(code) => {
-                    return FetchEnd::Failed(format!("the camera broke the download off with code {code}"));
+                    let text = format!("the camera broke the download off with code {code}");
+                    return Some(FetchEnd::Failed(text));
                 }
-                ReadEnd::Closed => return FetchEnd::Again,
+                ReadEnd::Closed => return Some(FetchEnd::Again),
             }
         }
     }
@@ -153,7 +185,7 @@ impl Fetch {
         }
         // The head has set the size.
         let Some(size) = self.size else { return Ok(true) };
-        let left = size - self.resume.received - self.piece.len() as u64;
+        let left = size - self.received - self.piece.len() as u64;
         let mut data = body.split_to(usize::try_from(left).unwrap_or(usize::MAX).min(body.len()));
         self.held += data.len();
         while !data.is_empty() {
@@ -176,30 +208,30 @@ impl Fetch {
     fn begin(&mut self, head: &ResponseHead) -> Result<(), String> {
         let length = head.headers.content_length.ok_or("the camera does not say how long the file is")?;
         let rest = length.checked_sub(DIGEST as u64).ok_or("the camera sends no digest")?;
-        let size = self.resume.received.checked_add(rest).ok_or("the file is too long")?;
+        let size = self.received.checked_add(rest).ok_or("the file is too long")?;
         let etag = head.headers.etag.clone();
-        if self.size.is_some_and(|known| known != size)
-            || (self.resume.etag.is_some() && self.resume.etag != etag)
-        {
+        if self.size.is_some_and(|known| known != size) || (self.etag.is_some() && self.etag != etag) {
             return Err(
                 "the file has changed on the camera meanwhile; download it anew, without --resume".to_owned()
             );
         }
-        self.resume.etag = etag;
+        self.etag = etag;
         self.size = Some(size);
         Ok(())
     }
 
-    /// Hashes what was joined and gives it to the application.
+    /// Hashes what was joined, unless the caller does, and gives it to the application.
     fn hand_over(&mut self, events: &mut VecDeque<ViewerEvent>) {
         if self.piece.is_empty() {
             return;
         }
         // What is left of the memory takes the next bytes.
         let data = self.piece.split().freeze();
-        self.resume.hasher.update(&data);
-        let offset = self.resume.received;
-        self.resume.received += data.len() as u64;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&data);
+        }
+        let offset = self.received;
+        self.received += data.len() as u64;
         // Some bytes are lost on the way to the application.
         #[cfg(planted_fault = "download")]
         if (100_000..200_000).contains(&(offset % 500_000)) {
@@ -208,23 +240,28 @@ impl Fetch {
         events.push_back(ViewerEvent::DownloadData { stream: self.key, offset, data });
     }
 
-    fn finish(&mut self) -> FetchEnd {
-        if self.size != Some(self.resume.received) || self.trailer.len() < DIGEST {
+    fn finish(&mut self, events: &mut VecDeque<ViewerEvent>) -> FetchEnd {
+        if self.size != Some(self.received) || self.trailer.len() < DIGEST {
             return FetchEnd::Failed("the camera ended the download before the file was whole".to_owned());
         }
-        if self.trailer.as_slice() == self.resume.hasher.finalize().as_bytes() {
-            FetchEnd::Complete
-        } else {
-            FetchEnd::Failed(
-                "the digest of what came is not the camera's: the file changed while it was read, or the part that \
-                 was there before was of another file; download it anew"
-                    .to_owned(),
-            )
+        if let Some(hasher) = &self.hasher {
+            return self.compare(*hasher.finalize().as_bytes());
         }
+        // The stream is at its end; its number may be another's on the next connection.
+        self.state = State::Waiting;
+        self.digest_wanted = true;
+        events.push_back(ViewerEvent::DownloadDigestWanted { stream: self.key });
+        FetchEnd::Open
     }
 
-    /// Size and digest of the whole file.
-    pub(super) fn result(&self) -> (u64, [u8; 32]) {
-        (self.resume.received, *self.resume.hasher.finalize().as_bytes())
+    fn compare(&self, digest: [u8; DIGEST]) -> FetchEnd {
+        if self.trailer == digest {
+            return FetchEnd::Complete((self.received, digest));
+        }
+        FetchEnd::Failed(
+            "the digest of what came is not the camera's: the file changed while it was read, or the part that \
+             was there before was of another file; download it anew"
+                .to_owned(),
+        )
     }
 }

@@ -70,6 +70,20 @@ impl Viewer {
         }
     }
 
+    /// The caller makes the BLAKE3 digest of a download from now on, beside the connection, with what this returns: it has
+    /// seen what the file had before. [`DownloadDigestWanted`](super::ViewerEvent::DownloadDigestWanted) asks for the digest.
+    /// `None` if there is no such download, or if its hasher was taken before.
+    pub fn take_download_hasher(&mut self, stream: StreamKey) -> Option<blake3::Hasher> {
+        self.services.get_mut(&stream.service)?.take_download_hasher(stream)
+    }
+
+    /// The digest of all bytes of a file, for
+    /// [`DownloadDigestWanted`](super::ViewerEvent::DownloadDigestWanted). It is compared with the camera's. Returns whether it was asked for.
+    pub fn finish_download(&mut self, now: Instant, stream: StreamKey, digest: [u8; 32]) -> bool {
+        let service = self.services.get_mut(&stream.service);
+        service.is_some_and(|s| s.finish_download(now, stream, digest, &mut self.events))
+    }
+
     /// Begins to talk. Tags may be pushed at once.
     ///
     /// # Errors

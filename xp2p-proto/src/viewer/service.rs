@@ -319,6 +319,21 @@ impl Service {
         }
     }
 
+    pub(super) fn take_download_hasher(&mut self, stream: StreamKey) -> Option<blake3::Hasher> {
+        self.exchanges.fetches.get_mut(&stream.number)?.take_hasher()
+    }
+
+    pub(super) fn finish_download(
+        &mut self,
+        now: Instant,
+        stream: StreamKey,
+        digest: [u8; blake3::OUT_LEN],
+        events: &mut VecDeque<ViewerEvent>,
+    ) -> bool {
+        self.now = now;
+        self.exchanges.finish_fetch(stream.number, digest, events)
+    }
+
     pub(super) fn push_voice(
         &mut self,
         now: Instant,
