@@ -17,6 +17,14 @@ const ROOM: f64 = 0.4;
 const LEAST_SHARE: u32 = 16;
 /// A queue below this is none: timers and threads are not more punctual.
 const LEAST_QUEUE: Duration = Duration::from_millis(2);
+/// Round-trip times over which their irregularity is averaged; at first all there are.
+const NOISE_SAMPLES: u32 = 32;
+/// That many regular ones are taken to have come before the first: a start that fills the queue is not regular either. With one, streams
+/// beside a CUBIC flow took its queue for chance; with eight, some took chance for a queue.
+const NOISE_BEFORE: u32 = 3;
+/// A queue below so many times the mean irregularity is none. Of packets that are late at random it is about twice the standard
+/// deviation, and the shortest round-trip time of a minute is three or four of these below the mean.
+const LEAST_NOISE: f64 = 2.5;
 /// Paths with a shorter round-trip time than this are loopback or a network of one's own.
 const LEAST_BASE: Duration = Duration::from_millis(1);
 /// How much what was lost in a round counts in the next one.
@@ -48,6 +56,11 @@ pub(super) struct Queueing {
     latest: Duration,
     /// Those before the latest one.
     before: [Duration; STANDING - 1],
+    /// Mean of how far, in seconds, a round-trip time is off the line through the two before it. A queue grows and shrinks for many
+    /// packets in turn; what is late at random, as on Wi-Fi, is so by itself.
+    noise: f64,
+    /// At most [`NOISE_SAMPLES`].
+    noise_samples: u32,
     /// Lost packets and all packets while the queue had room, the older the less.
     ambient: (f64, f64),
     /// Packets of this round, and those of them that were lost from a full queue.
@@ -64,6 +77,8 @@ impl Queueing {
             most: Duration::ZERO,
             latest: Duration::ZERO,
             before: [Duration::ZERO; STANDING - 1],
+            noise: 0.0,
+            noise_samples: NOISE_BEFORE,
             ambient: (0.0, 0.0),
             packets: 0.0,
             dropped: 0.0,
@@ -72,6 +87,12 @@ impl Queueing {
 
     /// Acknowledgements have come, of which the newest packet took this long.
     pub(super) fn on_rtt(&mut self, now: Instant, rtt: Duration) {
+        let [.., second, last] = self.before;
+        if !second.is_zero() {
+            let off = rtt.as_secs_f64() + second.as_secs_f64() - 2.0 * last.as_secs_f64();
+            self.noise_samples = (self.noise_samples + 1).min(NOISE_SAMPLES);
+            self.noise += (off.abs() - self.noise) / f64::from(self.noise_samples);
+        }
         let standing = self.before.iter().fold(rtt, |least, before| least.min(*before));
         self.before.rotate_left(1);
         self.before[STANDING - 2] = rtt;
@@ -108,7 +129,7 @@ impl Queueing {
 
     /// The shortest queue that is one.
     fn least_queue(&self) -> Duration {
-        (self.least / LEAST_SHARE).max(LEAST_QUEUE)
+        (self.least / LEAST_SHARE).max(LEAST_QUEUE).max(Duration::from_secs_f64(LEAST_NOISE * self.noise))
     }
 
     /// Whether a round-trip time is one without a queue.
@@ -279,6 +300,32 @@ mod tests {
         assert_eq!(path.overflow(), None, "nobody knows yet that it was an exception");
         path.rounds(300, 20, 0);
         path.rounds(1, 20, 1);
+        assert!(path.overflow().is_some());
+    }
+
+    #[test]
+    fn packets_that_are_late_at_random_are_no_queue() {
+        let mut path = Path::new();
+        // Up to 40 ms late, without an order, and one of ten is lost.
+        let mut late = 7_u32;
+        for round in 0..600 {
+            path.queueing.end_round();
+            for packet in 0..10 {
+                late = late.wrapping_mul(1_103_515_245).wrapping_add(12_345);
+                path.now += 10 * MS;
+                if packet == round % 10 {
+                    path.queueing.on_lost();
+                    assert_eq!(path.overflow(), None, "round {round}");
+                } else {
+                    path.queueing.on_rtt(path.now, (100 + (late >> 16) % 40) * MS);
+                    path.queueing.on_acked(1.0);
+                }
+            }
+        }
+        assert!(path.queueing.is_empty_at(125 * MS), "{:?}", path.queueing);
+        // A queue that is longer than all that is one.
+        path.rounds(20, 150, 0);
+        path.rounds(1, 150, 5);
         assert!(path.overflow().is_some());
     }
 
