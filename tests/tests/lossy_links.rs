@@ -388,7 +388,7 @@ fn a_download_fills_a_line_that_loses_packets() {
 
 /// The stream needs less than its share of the line, so it gets what it needs, and the other flow gets the rest. But it needs nearly
 /// all of it, 4.2 of 4.8 Mbit/s, and shares are equal only in the mean: while it gets less than that it falls behind, and in some
-/// runs (four of these twenty) it has to leave out the rest of a group.
+/// runs (four of the last ten of these, none of the first) it has to leave out the rest of a group.
 #[test]
 fn a_stream_keeps_up_beside_a_cubic_flow() {
     let mut behind = Vec::new();
@@ -400,10 +400,11 @@ fn a_stream_keeps_up_beside_a_cubic_flow() {
         let watched = watch(&mut world, Duration::from_secs(5), Duration::from_secs(26));
         let rate = megabits(world.sim.machine(sink).role.received(), Duration::from_secs(28));
         watched.print(&format!("seed {seed}, beside a flow of {rate:.2} Mbit/s"));
-        if watched.late_groups > 0 {
-            behind.push((seed, watched.late_groups));
+        assert!(watched.worst <= BUDGET, "seed {seed}: a picture came after {:?}", watched.worst);
+        if seed < 10 || watched.late_groups == 0 {
+            assert_eq!((watched.came, watched.late_groups), (watched.made, 0), "seed {seed}");
         } else {
-            assert_eq!(watched.came, watched.made, "seed {seed}");
+            behind.push((seed, watched.late_groups));
         }
         assert!(rate > 4.5, "the other flow has its share as well: {rate} Mbit/s");
     }

@@ -306,8 +306,8 @@ fn fetch(
     let stream = world
         .sim
         .with(world.viewer, |v, now| v.start_download(now, service, request, resume).expect("a download"));
-    let hasher = |world: &mut World| world.sim.with(world.viewer, |v, _| v.take_download_hasher(stream));
-    let mut caller = if digests == Digests::Caller { hasher(world) } else { None };
+    let mut caller = (digests == Digests::Caller)
+        .then(|| world.sim.with(world.viewer, |v, _| v.take_download_hasher(stream)).expect("its hasher"));
     let mut got = Got::default();
     let end = world.sim.elapsed() + limit;
     while world.sim.elapsed() < end && got.digest.is_none() && got.closed.is_none() {
