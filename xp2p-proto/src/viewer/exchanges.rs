@@ -208,7 +208,7 @@ impl Exchanges {
         match end {
             FetchEnd::Open => {}
             FetchEnd::Again => fetch.restart(),
-            FetchEnd::Complete((size, digest)) => {
+            FetchEnd::Complete { size, digest } => {
                 self.fetches.remove(&key);
                 events.push_back(ViewerEvent::Downloaded { stream, size, digest });
             }

@@ -38,15 +38,15 @@ pub struct Resume {
 pub(super) enum FetchEnd {
     Open,
     /// Everything is there, and the digest is right.
-    Complete(Whole),
+    Complete {
+        size: u64,
+        digest: [u8; DIGEST],
+    },
     /// It cannot go on.
     Failed(String),
     /// The camera or the connection went away; ask again.
     Again,
 }
-
-/// Size and digest of a whole file.
-pub(super) type Whole = (u64, [u8; DIGEST]);
 
 #[derive(Debug)]
 pub(super) struct Fetch {
@@ -256,7 +256,7 @@ impl Fetch {
 
     fn compare(&self, digest: [u8; DIGEST]) -> FetchEnd {
         if self.trailer == digest {
-            return FetchEnd::Complete((self.received, digest));
+            return FetchEnd::Complete { size: self.received, digest };
         }
         FetchEnd::Failed(
             "the digest of what came is not the camera's: the file changed while it was read, or the part that \
