@@ -191,7 +191,10 @@ impl<P: Payload> Member<P> {
     /// a round trip, and not in the half second until the next status.
     pub(super) fn tell_those_who_asked(&mut self, no: PieceNo) {
         for peer in self.asked_in_vain.take(self.now, no) {
-            self.send(peer, Message::Cancel { piece: no });
+            // It may be gone, and may have come back.
+            if self.neighbours.get(peer).is_some() {
+                self.send(peer, Message::Cancel { piece: no });
+            }
         }
     }
 

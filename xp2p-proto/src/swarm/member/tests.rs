@@ -912,6 +912,17 @@ fn who_asked_in_vain_hears_when_the_piece_has_come() {
     assert!(!bench.sent(child).contains(&Message::Cancel { piece: 22 }), "it has not asked for that");
 }
 
+/// Found by the fuzz target `scheduler` (`fault-tells-who-is-gone`).
+#[test]
+fn who_asked_in_vain_and_is_gone_is_told_nothing() {
+    let (mut bench, _, parent, child) = between();
+    bench.member.handle_message(bench.now, child, Message::Request { piece: 21, slack: 500 });
+    assert_eq!(bench.sent(child), [Message::NoHave { piece: 21 }]);
+    bench.member.peer_lost(bench.now, child);
+    bench.piece(parent, 21, GOOD);
+    assert_eq!(bench.sent(child), []);
+}
+
 /// In a failure everybody asked somebody in vain, and told its parent not to send the piece: it could not come down the tree either.
 #[test]
 fn a_parent_that_lacks_a_piece_passes_it_on_although_others_were_asked() {
