@@ -32,7 +32,7 @@ use xp2p_proto::viewer::{
     MessageKey, Resume, ServiceConfig, ServiceId, StreamKey, StreamStats, Viewer, ViewerConfig, ViewerError,
 };
 
-use self::digest::Digest;
+use self::digest::{Digest, InBlocks};
 use self::routes::{Claim, SharedRoutes, Started, TalkEvent, ViewerRole};
 use self::turn::Turns;
 use crate::handle::{Gone, Handle, WeakHandle};
@@ -285,7 +285,7 @@ impl<R: Runtime> ViewerHandle<R> {
         // The window of the download bounds both.
         let (sender, from) = async_channel::unbounded();
         let (to, events) = async_channel::unbounded();
-        let (routes, hasher) = (self.routes.clone(), resume.hasher.clone());
+        let (routes, digest) = (self.routes.clone(), InBlocks::new(resume.hasher.clone()));
         let start = move |viewer: &mut Viewer, now| {
             let stream = viewer.start_download(now, service, download, resume)?;
             // That of `resume`: the digest is made beside the machine.
@@ -294,7 +294,7 @@ impl<R: Runtime> ViewerHandle<R> {
             Ok(stream)
         };
         let (key, claim) = self.start(start, Started::Stream).await?;
-        let digest = Digest { stream: key, viewer: self.handle.clone().downgrade(), hasher, from, to };
+        let digest = Digest { stream: key, viewer: self.handle.clone().downgrade(), digest, from, to };
         self.runtime().spawn(Box::pin(digest.run(self.runtime().clone())));
         Ok(DownloadHandle {
             key,
